@@ -1,0 +1,33 @@
+# make repro   the whole workflow            make test    all tests
+# make check   style and types              make format  what check would ask for
+# Each makes the virtual environment in .venv if it is missing or requirements.txt has changed.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: repro test check format
+
+repro: .venv/installed
+	dvc repro
+	@cat results/table1.md
+
+test: .venv/installed
+	pytest
+
+check: .venv/installed
+	ruff check
+	ruff format --check
+	mypy
+
+format: .venv/installed
+	ruff check --fix
+	ruff format
+
+# torch comes first and with its own dependencies, which a CUDA build has and a CPU build hasn't.
+# All else is installed without dependency resolution: the list is the full closure, and one of
+# its packages asks for another that compiles for long and isn't needed.
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt torch
+	pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+	touch $@

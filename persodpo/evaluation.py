@@ -1,0 +1,134 @@
+"""Candidates on the validation prompts: their answers, scores and summary numbers.
+
+A candidate is a baseline (a model of the pool) or a trained method. All answer
+the same prompts, and a method answers as its base model does, so that what
+differs is the training alone.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from peft import PeftModel
+
+from persodpo.generation import generate_responses
+from persodpo.generation.local import answer_with_model
+from persodpo.metrics import METRICS
+from persodpo.models import load_causal_lm, load_tokenizer
+from persodpo.params import Params
+from persodpo.records import Prompt, Response, Row, Score
+from persodpo.scorers import score_responses
+
+
+class Evaluated(Row):
+    """One candidate's answer with its raw scores."""
+
+    response: Response
+    score: Score
+
+
+def evaluate_baseline(name: str, prompts: Sequence[Prompt], params: Params) -> list[Evaluated]:
+    """Let a baseline answer all prompts, and score the answers."""
+    model = params.models[params.evaluate.baselines[name]]
+    responses = generate_responses(name, model, prompts, params.generate, params.sample.max_words)
+    return _scored(prompts, responses, params)
+
+
+def evaluate_policy(
+    name: str, adapter_folder: Path, prompts: Sequence[Prompt], params: Params
+) -> list[Evaluated]:
+    """Let a trained method answer all prompts as its base model would, and score the answers."""
+    base = params.trained_model()
+    key = f"models.{params.train.model}.model"
+    tokenizer = load_tokenizer(base.model, base.revision, key)
+    weights = load_causal_lm(base.model, base.revision, key, params.generate.dtype)
+    # merged, an adapter costs no time at each token
+    policy = PeftModel.from_pretrained(weights, str(adapter_folder)).merge_and_unload()
+    responses = answer_with_model(
+        name, policy, tokenizer, base, prompts, params.generate, params.sample.max_words
+    )
+    return _scored(prompts, responses, params)
+
+
+def _scored(
+    prompts: Sequence[Prompt], responses: Sequence[Response], params: Params
+) -> list[Evaluated]:
+    scores = score_responses(prompts, responses, params.scorers)
+    return [
+        Evaluated(response=response, score=score)
+        for response, score in zip(responses, scores, strict=True)
+    ]
+
+
+def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
+    """Summary numbers of one candidate.
+
+    Args:
+        evaluated: Its answers with their scores, at least one.
+        max_words: The most words an answer may have.
+
+    Returns:
+        `n`; `failure_ratio`, share of answers outside the JSON contract;
+        `length_compliance` and `format_compliance`, shares of all answers;
+        `words`, mean of the valid answers; `repeated` (see `repeated_share`) and
+        `distinct_2` (see there) over all answers, of a failed one its raw text;
+        `seconds`, median per response; and under `all` and `valid` each metric's
+        mean and standard deviation (population) over all and over valid answers.
+        A number that no answer gives is None.
+    """
+    scores = pd.DataFrame([row.score.model_dump() for row in evaluated])
+    answers = [row.response.parsed or row.response.raw for row in evaluated]
+    valid = scores[scores["valid"]]
+    return {
+        "n": len(scores),
+        "failure_ratio": float(1 - scores["valid"].mean()),
+        "length_compliance": float((scores["valid"] & (scores["words"] <= max_words)).mean()),
+        "format_compliance": float(scores["valid"].mean()),
+        "words": _number(valid["words"].mean()),
+        "repeated": repeated_share(answers),
+        "distinct_2": distinct_2(answers),
+        "seconds": float(pd.Series([row.response.seconds for row in evaluated]).median()),
+        "all": _mean_and_sd(scores),
+        "valid": _mean_and_sd(valid),
+    }
+
+
+def _mean_and_sd(scores: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    return {
+        key: {
+            "mean": _number(scores[key].astype(float).mean()),
+            "sd": _number(scores[key].astype(float).std(ddof=0)),
+        }
+        for key in METRICS
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def repeated_share(answers: Sequence[str]) -> float:
+    """Share of answers that were given to more than one prompt, in [0, 1]; lower is better.
+
+    A model that has found one harmless answer for everything scores 1. Answers
+    that differ in case and white space only are the same.
+    """
+    counts = Counter(" ".join(answer.lower().split()) for answer in answers)
+    return sum(count for count in counts.values() if count > 1) / len(answers)
+
+
+def distinct_2(answers: Sequence[str]) -> float | None:
+    """Different word bigrams over all answers, as a share of all bigrams; higher is better.
+
+    Source: Li et al., NAACL 2016 (arXiv:1510.03055). Words are runs of letters and
+    digits, lower-cased.
+    """
+    bigrams = [
+        bigram
+        for words in (re.findall(r"\w+", answer.lower()) for answer in answers)
+        for bigram in zip(words, words[1:], strict=False)
+    ]
+    return len(set(bigrams)) / len(bigrams) if bigrams else None

@@ -1,0 +1,334 @@
+"""The parameters of the workflow: `params.yaml`, read and checked in one place.
+
+Every key is mandatory and every default stands in `params.yaml`, where its
+meaning is explained; here stand the types and the limits. `load_params` is
+called at the start of each stage and checks the whole file, because
+`dvc exp run -S` writes any key and any type without a question.
+
+YAML is read by YAML 1.2 rules, by which DVC writes: `5e-07` is a number (in
+PyYAML's YAML 1.1 it is a string) and `no` is a string.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from persodpo.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+# Keys become file names, stage names and parts of DVC's dotted parameter paths.
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, no unknown keys, no conversion of types, no inf or nan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SampleParams(Section):
+    """Which dialogues become prompts."""
+
+    train_file: Text
+    valid_file: Text
+    n_train: PositiveInt
+    n_valid: PositiveInt
+    seed: NonNegativeInt
+    max_words: PositiveInt
+
+
+class GenerateParams(Section):
+    """How the models of the pool and the evaluated candidates answer."""
+
+    max_tokens: PositiveInt
+    batch_size: PositiveInt
+    dtype: Literal["auto", "float32", "bfloat16"]
+
+
+class TransformersModel(Section):
+    """A model that answers on this machine (see `persodpo.models` for the ways to name one)."""
+
+    backend: Literal["transformers"]
+    model: Text
+    revision: Text | None
+    persona: bool
+    temperature: NonNegativeFloat
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    seed: NonNegativeInt
+
+
+class ReferenceModel(Section):
+    """The data set's own answers, put into the JSON contract."""
+
+    backend: Literal["reference"]
+
+
+ModelParams = Annotated[TransformersModel | ReferenceModel, Field(discriminator="backend")]
+
+
+class ScorersParams(Section):
+    """The models behind the metrics C, UE, P and Coh."""
+
+    encoder: Text
+    nli_head: Text
+    word_vectors: Text
+    batch_size: PositiveInt
+
+
+class MetricWeights(Section):
+    """Weight of each metric in S_metric."""
+
+    c: NonNegativeFloat
+    ue: NonNegativeFloat
+    p: NonNegativeFloat
+    coh: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.c + self.ue + self.p + self.coh == 0:
+            raise ValueError("at least one of c, ue, p, coh must be above 0")
+        return self
+
+
+class ScoringParams(Section):
+    """How sub-scores become a total score (paper, equation 1)."""
+
+    weights: MetricWeights
+    w1: NonNegativeFloat
+    w2: NonNegativeFloat
+
+
+class PairingParams(Section):
+    """Which scored responses become preference pairs."""
+
+    margin: NonNegativeFloat
+    max_per_prompt: PositiveInt | None
+    seed: NonNegativeInt
+
+
+class MethodParams(Section):
+    """One way to train: a pair set and a loss."""
+
+    pairs: Literal["dpo", "persodpo"]
+    weight: Literal["score", "none"]
+    sft_weight: NonNegativeFloat
+
+
+class TrainParams(Section):
+    """The training that all methods share, and the methods."""
+
+    model: Key
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    epochs: PositiveFloat
+    batch_size: PositiveInt
+    gradient_accumulation: PositiveInt
+    warmup_steps: NonNegativeInt
+    max_grad_norm: PositiveFloat
+    beta: PositiveFloat
+    weight_temperature: PositiveFloat
+    weight_normalisation: Literal["none", "mean_one"]
+    max_length: PositiveInt
+    lora_r: PositiveInt
+    lora_alpha: PositiveInt
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    dtype: Literal["auto", "float32", "bfloat16"]
+    seed: NonNegativeInt
+    methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
+
+
+class EvaluateParams(Section):
+    """Who is compared with the trained methods on the validation prompts."""
+
+    baselines: Annotated[dict[Key, Key], Field(min_length=1)]
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    sample: SampleParams
+    generate: GenerateParams
+    models: Annotated[dict[Key, ModelParams], Field(min_length=1)]
+    scorers: ScorersParams
+    scoring: ScoringParams
+    pairing: PairingParams
+    train: TrainParams
+    evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        for where, key in [
+            ("train.model", self.train.model),
+            *((f"evaluate.baselines.{name}", key) for name, key in self.evaluate.baselines.items()),
+        ]:
+            if key not in self.models:
+                raise ValueError(
+                    f"{where} is {key!r}, which is no key of models; "
+                    f"the keys there are {', '.join(self.models)}"
+                )
+        if not isinstance(self.models[self.train.model], TransformersModel):
+            raise ValueError(
+                f"train.model is {self.train.model!r}, whose backend has no weights to train; "
+                "name a model with backend transformers"
+            )
+        if self.evaluate.baselines.get("base") != self.train.model:
+            raise ValueError(
+                f"evaluate.baselines.base must be the model that is trained, {self.train.model!r} "
+                f"(train.model), not {self.evaluate.baselines.get('base')!r}"
+            )
+        both = self.train.methods.keys() & self.evaluate.baselines.keys()
+        if both:
+            raise ValueError(
+                f"{both.pop()!r} is a key of train.methods and of evaluate.baselines; "
+                "rename one, because both name a row of the results"
+            )
+        return self
+
+    def trained_model(self) -> TransformersModel:
+        """The model that the methods fine-tune."""
+        model = self.models[self.train.model]
+        assert isinstance(model, TransformersModel)  # checked by _references
+        return model
+
+    def candidates(self) -> list[str]:
+        """The rows of the results: baselines first, then methods."""
+        return [*self.evaluate.baselines, *self.train.methods]
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's numbers and booleans; repeated keys are refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key_node.value!r} stands there twice",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+# Resolvers are tried by a scalar's first character; drop YAML 1.1's for bool and float, add 1.2's.
+_Yaml12Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def load_yaml(path: Path) -> Any:
+    """Read one YAML file by YAML 1.2 rules.
+
+    Raises:
+        UserError: The file is missing or not YAML.
+    """
+    try:
+        # a SafeLoader, whatever the linter thinks of a subclass
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file in {Path.cwd()}.") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}, line {line}: {error.problem}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file in UTF-8 ({error}).") from error
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check the whole of `params.yaml`.
+
+    Raises:
+        UserError: The file is missing or not YAML, a key is unknown or missing,
+            or a value has the wrong type or is impossible. The message is one
+            sentence and names the file and the first key at fault.
+    """
+    try:
+        return Params.model_validate(load_yaml(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {_sentence(error)}.") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first mistake of a validation as one sentence without its full stop."""
+    first = error.errors()[0]
+    # pydantic names the member of a union and the key check of a dict in the location; users don't
+    parts = [str(p) for p in first["loc"] if p not in ("transformers", "reference", "[key]")]
+    where, kind, value = ".".join(parts), first["type"], first["input"]
+    context = first.get("ctx", {})
+    more = error.error_count() - 1
+    also = f" (and {more} more {'mistake' if more == 1 else 'mistakes'})" if more else ""
+    match kind:
+        case "extra_forbidden":
+            known = ", ".join(_known_keys(first["loc"]))
+            return f"{where} is an unknown key; the keys there are {known}{also}"
+        case "missing":
+            return f"{where} is missing{also}"
+        case "float_type" | "float_parsing":
+            return f"{where} must be a number, not {value!r}{also}"
+        case "int_type" | "int_from_float" | "int_parsing":
+            return f"{where} must be a whole number, not {value!r}{also}"
+        case "bool_type":
+            return f"{where} must be true or false, not {value!r}{also}"
+        case "string_type":
+            return f"{where} must be a text, not {value!r}{also}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{where or 'the file'} must be a section of keys, not {value!r}{also}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"{where} must be {first['msg'].split('should be ')[-1]}, not {value!r}{also}"
+        case "literal_error" | "union_tag_invalid":
+            expected = context.get("expected", context.get("expected_tags"))
+            return f"{where} must be one of {expected}, not {value!r}{also}"
+        case "union_tag_not_found":
+            return f"{where}.backend is missing{also}"
+        case "string_pattern_mismatch":
+            return f"{where} may only have letters, digits, - and _ in its name{also}"
+        case "value_error":
+            return (f"{where}: " if where else "") + f"{context['error']}{also}"
+        case _:
+            return f"{where}: {first['msg']}, not {value!r}{also}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
+    """The keys that stand beside an unknown one, found by walking the sections' types."""
+    section: Any = Params
+    for part in location[:-1]:
+        if part in ("transformers", "reference"):
+            section = {"transformers": TransformersModel, "reference": ReferenceModel}[str(part)]
+        elif isinstance(section, type) and part in section.model_fields:
+            section = section.model_fields[str(part)].annotation
+        else:  # the key of a dict: go on with the type of its values
+            section = section.__args__[1]
+    yield from section.model_fields

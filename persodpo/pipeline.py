@@ -1,0 +1,132 @@
+"""Keep dvc.yaml in step with params.yaml and with the imports of the stage scripts.
+
+    python -m persodpo.pipeline
+
+Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
+an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
+and report gather, the metrics and the curves of every method, and the package's
+modules among each stage's dependencies. Comments and all else stay as they are.
+"""
+
+import ast
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from persodpo.params import PARAMS_FILE, Params, load_params
+from persodpo.records import write_text
+
+DVC_FILE = Path("dvc.yaml")
+PACKAGE = "persodpo"
+# Column of the training log that each plot over the steps shows.
+CURVES = {
+    "loss": "loss",
+    "gradient_norm": "grad_norm",
+    "reward_margin": "rewards/margins",
+    "reward_accuracy": "rewards/accuracies",
+}
+
+
+def main() -> None:
+    """Rewrite dvc.yaml."""
+    yaml = YAML()
+    yaml.width = 100
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(DVC_FILE.read_text(encoding="utf-8"))
+    synchronise(document, load_params(PARAMS_FILE))
+    text = io.StringIO()
+    yaml.dump(document, text)
+    write_text(DVC_FILE, text.getvalue())
+
+
+def synchronise(document: dict[str, Any], params: Params) -> None:
+    """Bring a loaded dvc.yaml in step, in place.
+
+    Args:
+        document: The mapping in dvc.yaml.
+        params: The parameters.
+    """
+    fan_in = fan_in_files(params)
+    for name, stage in document["stages"].items():
+        body = stage.get("do", stage)
+        modules = [str(path) for path in imported_files(_script(body["cmd"]))]
+        gathered = fan_in.get(name)
+        others = [
+            dependency
+            for dependency in body.get("deps", [])
+            if not dependency.startswith((f"{PACKAGE}/", "stages/"))
+            and (gathered is None or not dependency.startswith(_folders(gathered)))
+        ]
+        body["deps"] = [*others, *(gathered or []), *modules]
+    document["metrics"] = [
+        "artifacts/pairs/metrics.json",
+        *(f"artifacts/training/{method}.json" for method in params.train.methods),
+        *(f"artifacts/evaluations/{candidate}.json" for candidate in params.candidates()),
+    ]
+    for plot in document["plots"]:
+        for name, settings in plot.items():
+            if name in CURVES:
+                settings["y"] = {
+                    f"artifacts/training/{method}.csv": CURVES[name]
+                    for method in params.train.methods
+                }
+
+
+def fan_in_files(params: Params) -> Mapping[str, list[str]]:
+    """The files that a stage gathers from all instances of other stages."""
+    return {
+        "pair": [f"artifacts/scores/{model}.jsonl" for model in params.models],
+        "report": [f"artifacts/evaluations/{name}.json" for name in params.candidates()],
+    }
+
+
+def _folders(files: Iterable[str]) -> tuple[str, ...]:
+    return tuple({f"{Path(file).parent}/" for file in files})
+
+
+def _script(command: str) -> Path:
+    """The file of the module that a stage's command runs: `... python -m stages.pair ...`."""
+    words = command.split()
+    return Path(*words[words.index("-m") + 1].split(".")).with_suffix(".py")
+
+
+def imported_files(script: Path) -> list[Path]:
+    """A script and all modules of the package that it imports, directly or through others.
+
+    The imports are read from the source, so nothing is run. A package's
+    `__init__.py` counts as imported with each of its modules.
+    """
+    found: set[Path] = set()
+    open_files = [script]
+    while open_files:
+        file = open_files.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for module in _imports(file):
+            parts = module.split(".")
+            if parts[0] == PACKAGE:
+                # `from a.b import c` imports a, a.b and, if c is a module, a.b.c
+                paths = [Path(*parts[:n]) for n in range(1, len(parts) + 1)]
+                open_files += [
+                    source
+                    for path in paths
+                    for source in (path.with_suffix(".py"), path / "__init__.py")
+                    if source.is_file()
+                ]
+    return sorted(found)
+
+
+def _imports(file: Path) -> Iterable[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+if __name__ == "__main__":
+    main()

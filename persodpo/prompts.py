@@ -1,0 +1,95 @@
+r"""What a model is asked, and the JSON contract that its answer must keep.
+
+The prompt has the parts of the paper's (section 3.1): the persona, the dialogue
+so far, the instructions, and the format of the answer, a JSON object with the
+one field "response". The wording is this project's own. The dialogue's speakers
+are User1 (the human with the persona) and User2 (the machine), as in the
+published prompts.
+
+The contract: somewhere in the text stands a JSON object whose only field is
+"response", a text that isn't blank. What stands around it (prose, code fences)
+is passed over. `parse_response` never raises, whatever a model says.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+_decoder = json.JSONDecoder()
+
+
+def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) -> str:
+    """Write the prompt for one dialogue.
+
+    Args:
+        persona: Sentences about User1; empty leaves the persona out of the prompt.
+        turns: All turns so far, User1 first and last.
+        max_words: The most words the answer may have.
+
+    Returns:
+        The text of the user message; the model's chat template comes around it.
+    """
+    speakers = ("User1", "User2")
+    dialogue = "\n".join(f"{speakers[i % 2]}: {turn}" for i, turn in enumerate(turns))
+    parts = [
+        'Return a JSON object with the single field "response", a string.',
+        "The string is the answer of User2 to the last message of User1, "
+        f"in at most {max_words} words." + (" It makes use of the persona of User1." * bool(persona)),
+        *(["Persona of User1:\n" + "\n".join(f"- {fact}" for fact in persona)] if persona else []),
+        f"Conversation:\n{dialogue}",
+        'Return the JSON object with the string "response" now.',
+    ]
+    return "\n\n".join(parts)
+
+
+def wrap_response(text: str) -> str:
+    """Put an answer into the JSON contract."""
+    return json.dumps({"response": text}, ensure_ascii=False)
+
+
+def parse_response(raw: str) -> str | None:
+    """Take the answer out of the JSON contract.
+
+    Args:
+        raw: Whatever a model said.
+
+    Returns:
+        The stripped answer of the first object that keeps the contract, or None
+        if there is none.
+    """
+    start = raw.find("{")
+    while start >= 0:
+        value, end = _decode(raw, start)
+        if isinstance(value, dict) and value.keys() == {"response"}:
+            answer = value["response"]
+            if isinstance(answer, str) and answer.strip() and _is_unicode(answer):
+                return answer.strip()
+        start = raw.find("{", end)
+    return None
+
+
+def object_is_closed(raw: str) -> bool:
+    """Tell whether the JSON object of an answer is complete, so that generation can stop.
+
+    The object is the one that the first brace opens, whatever its fields, or any
+    that keeps the contract.
+    """
+    start = raw.find("{")
+    return start >= 0 and (_decode(raw, start)[0] is not None or parse_response(raw) is not None)
+
+
+def _decode(raw: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The object that the brace at `start` opens and the position behind it, if it is complete."""
+    try:
+        return _decoder.raw_decode(raw, start)
+    except (ValueError, RecursionError):
+        return None, start + 1
+
+
+def _is_unicode(text: str) -> bool:
+    """Half a surrogate pair passes JSON's escapes but can't be stored as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

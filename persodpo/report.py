@@ -1,0 +1,101 @@
+"""The results as tables: the paper's Table 1, and the numbers it leaves out.
+
+Reads the summaries of `persodpo.evaluation.summarise` and needs no model library.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from persodpo.metrics import METRICS
+
+Summaries = Mapping[str, Mapping[str, Any]]
+
+
+def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write the results as Markdown.
+
+    Args:
+        summaries: Per candidate, in the order of the rows.
+        pairs: Per pair set, the numbers of `persodpo.pairing.pair_metrics`.
+
+    Returns:
+        Three tables: the metrics over all and over valid responses, and format,
+        length, collapse and time.
+    """
+    n = next(iter(summaries.values()))["n"]
+    sets = "; ".join(
+        f"{name}: {numbers['pairs']} pairs over {numbers['prompts']} prompts"
+        for name, numbers in pairs.items()
+    )
+    return "\n\n".join(
+        [
+            "# Results on the validation prompts",
+            f"{n} prompts per candidate. Training pairs: {sets}.\n"
+            "Coh-MiniLM is the embedding-based stand-in for Coh-UniEval, and C and UE come from "
+            "a small NLI head, so these values do not compare with the paper's.",
+            "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
+            _markdown(_metric_columns(summaries, "all")),
+            "## Metrics over valid responses (mean ± sd)",
+            _markdown(_metric_columns(summaries, "valid")),
+            "## Format, length, collapse, time",
+            "Repeated: share of the answers that were given to more than one prompt. Distinct-2: "
+            "different word bigrams over all bigrams of the answers. Both count what a failed "
+            "response says, too. Words: mean of the valid answers. Seconds: median per response, "
+            "each response's share of its batch.",
+            _markdown(_other_columns(summaries)),
+        ]
+    ) + "\n"
+
+
+def _metric_columns(summaries: Summaries, over: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            f"{metric.label} ↑": [
+                f"{_text(s[over][key]['mean'])} ± {_text(s[over][key]['sd'])}"
+                for s in summaries.values()
+            ]
+            for key, metric in METRICS.items()
+        },
+        index=list(summaries),
+    )
+
+
+def _other_columns(summaries: Summaries) -> pd.DataFrame:
+    columns = {
+        "failure_ratio": "Failure ratio ↓",
+        "format_compliance": "Format ↑",
+        "length_compliance": "Format and length ↑",
+        "words": "Words",
+        "repeated": "Repeated ↓",
+        "distinct_2": "Distinct-2 ↑",
+        "seconds": "Seconds",
+    }
+    return pd.DataFrame(
+        {
+            title: [_text(summary[key]) for summary in summaries.values()]
+            for key, title in columns.items()
+        },
+        index=list(summaries),
+    )
+
+
+def _text(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    table.index.name = "Candidate"
+    return table.to_markdown(disable_numparse=True)
+
+
+def candidates_table(summaries: Summaries) -> pd.DataFrame:
+    """What Figure 2 (c) of the paper shows: `candidate`, `failure_ratio`, `seconds`."""
+    return pd.DataFrame(
+        {
+            "candidate": list(summaries),
+            "failure_ratio": [summary["failure_ratio"] for summary in summaries.values()],
+            "seconds": [summary["seconds"] for summary in summaries.values()],
+        }
+    )

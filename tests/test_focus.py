@@ -1,0 +1,151 @@
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persodpo.errors import UserError
+from persodpo.focus import Dialogue, read_dialogues
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+
+
+def focus_entry(id_="d1", persona=("I love the sea.",), turns=("Where is it?", "By the sea.")):
+    rounds = [
+        {f"dialogue{k}": list(turns[: 2 * k]), "persona_grounding": [True]}
+        for k in range(1, len(turns) // 2 + 1)
+    ]
+    return {"dialogID": id_, "persona": list(persona), "knowledge": [], "utterance": rounds}
+
+
+def write(tmp_path, entries, name="focus.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps({"data": entries}), encoding="utf-8")
+    return path
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            texts.map(str.strip),
+            st.lists(texts, min_size=1, max_size=5),
+            st.integers(0, 3).flatmap(
+                lambda n: st.lists(texts, min_size=2 * n + 1, max_size=2 * n + 1)
+            ),
+            texts,
+        ),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda row: row[0],
+    )
+)
+def test_both_formats_give_the_same_dialogues(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("focus")
+    focus = write(
+        folder, [focus_entry(i, persona, [*turns, answer]) for i, persona, turns, answer in rows]
+    )
+    plain = folder / "plain.jsonl"
+    plain.write_text(
+        "\n".join(
+            json.dumps(
+                {"id": i, "persona": persona, "turns": turns, "reference": answer},
+                ensure_ascii=False,
+            )
+            for i, persona, turns, answer in rows
+        ),
+        encoding="utf-8",
+    )
+    expected = [
+        Dialogue(
+            i,
+            tuple(s.strip() for s in persona),
+            tuple(t.strip() for t in turns),
+            answer.strip(),
+        )
+        for i, persona, turns, answer in rows
+    ]
+    assert read_dialogues(focus) == expected
+    assert read_dialogues(plain) == expected
+
+
+@given(data=st.binary(max_size=300), name=st.sampled_from(["a.json", "a.jsonl"]))
+def test_any_bytes_are_dialogues_or_one_sentence(data, name, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bytes") / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=re.escape(name)):
+        read_dialogues(path)
+
+
+@given(st.data())
+def test_a_cut_file_names_the_place(data, tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("cut"), [focus_entry("one"), focus_entry("two")])
+    whole = path.read_text()
+    path.write_text(whole[: data.draw(st.integers(1, len(whole) - 1))])
+    with pytest.raises(UserError, match=r"line 1, (in dialogue '(one|two)|before the first)"):
+        read_dialogues(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"persona": None}, "dialogue 'd1': 'persona' must be a list with at least one sentence"),
+        ({"persona": []}, "dialogue 'd1': 'persona' must be a list with at least one sentence"),
+        ({"persona": ["fine", " "]}, "dialogue 'd1': item 2 of 'persona' is empty"),
+        ({"utterance": []}, "dialogue 'd1': 'utterance' must be a list"),
+        ({"utterance": [{}]}, "dialogue 'd1': the last entry of 'utterance' needs a list"),
+        ({"utterance": [{"dialogue1": ["q"]}]}, "at least a question and an answer"),
+        ({"utterance": [{"dialogue1": ["q", "a", "q"]}]}, "the answer is turn 3"),
+        ({"utterance": [{"dialogue1": ["q", " "]}]}, "dialogue 'd1': the answer of 'dialogue1' is"),
+        ({"utterance": [{"dialogue1": ["", "a"]}]}, "dialogue 'd1': item 1 of 'dialogue1' is empty"),
+        ({"utterance": [{"dialogue1": ["q", "\ud83d"]}]}, "half of a surrogate pair"),
+        ({"dialogID": None}, "dialogue number 1: it needs a 'dialogID'"),
+        ({"dialogID": "d0"}, "dialogue 'd0': 2 dialogues have this id"),
+    ],
+)
+def test_a_bad_dialogue_is_named(tmp_path, change, message):
+    entry = focus_entry() | change
+    path = write(tmp_path, [entry] if change.get("dialogID") != "d0" else [focus_entry("d0"), entry])
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        read_dialogues(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_encoding_is_named_with_its_dialogue(tmp_path):
+    path = tmp_path / "focus.json"
+    entries = [focus_entry("d1"), focus_entry("d2", persona=["I love Café Zoë."])]
+    path.write_bytes(json.dumps({"data": entries}, ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(UserError, match=r"in dialogue 'd2': byte \d+ is not UTF-8"):
+        read_dialogues(path)
+
+
+def test_other_scripts_and_a_byte_order_mark_are_read(tmp_path):
+    path = tmp_path / "focus.json"
+    persona = ["Ich liebe Köln.", "我喜欢长城。", "أحب البحر", "🌊"]
+    text = json.dumps({"data": [focus_entry(persona=persona)]}, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_dialogues(path)[0].persona == tuple(persona)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": 1, "persona": ["a"], "turns": ["q"]}', "the answer of 'reference' is empty"),
+        ('{"id": 1, "persona": ["a"], "turns": ["q"], "x": 1}', "unknown key 'x'"),
+        ('{"persona": ["a"], "turns": ["q"], "reference": "r"}', "line 2: it needs a 'id'"),
+        ('{"id": 7, "persona": ["a"', "line 2, in dialogue '7': not valid JSON"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "plain.jsonl"
+    good = {"id": "a", "persona": ["I sail."], "turns": ["q"], "reference": "r"}
+    path.write_text(json.dumps(good) + "\n" + line)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_dialogues(path)
+
+
+@pytest.mark.parametrize(("name", "message"), [("x.csv", "unknown kind"), ("x.json", "no such")])
+def test_a_wrong_file(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        read_dialogues(tmp_path / name)

