@@ -8,6 +8,7 @@ differs is the training alone.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,6 @@ def distinct_2(answers: Sequence[str]) -> float | None:
     bigrams = [
         bigram
         for words in (re.findall(r"\w+", answer.lower()) for answer in answers)
-        for bigram in zip(words, words[1:], strict=False)
+        for bigram in pairwise(words)
     ]
     return len(set(bigrams)) / len(bigrams) if bigrams else None

@@ -128,8 +128,14 @@ def _read_plain(path: Path, text: str) -> Iterator[Dialogue]:
                     f"{where}: unknown key {min(unknown)!r}; the keys are id, persona, turns, "
                     "reference."
                 )
-            yield _dialogue(where, id_, entry.get("persona"), entry.get("turns"),
-                            entry.get("reference"), names=("persona", "turns", "reference"))
+            yield _dialogue(
+                where,
+                id_,
+                entry.get("persona"),
+                entry.get("turns"),
+                entry.get("reference"),
+                names=("persona", "turns", "reference"),
+            )
         offset += len(line) + 1
 
 

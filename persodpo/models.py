@@ -116,7 +116,7 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
             model.save_pretrained(scratch)
             AutoTokenizer.from_pretrained(**where).save_pretrained(scratch)
             try:
-                os.rename(shutil.copytree(scratch, f"{scratch}-done"), folder)
+                Path(shutil.copytree(scratch, f"{scratch}-done")).rename(folder)
             except OSError:  # another process was faster
                 shutil.rmtree(f"{scratch}-done")
     return folder

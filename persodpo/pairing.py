@@ -11,7 +11,7 @@ model's raw text, so that a pair carries the format as well as the content.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -97,18 +97,17 @@ def make_pairs(
     return [_pair(row, texts) for row in kept.to_dict("records")]
 
 
-def _pair(row: Mapping[str, object], texts: Mapping[str, str]) -> Pair:
-    fields = {str(key): value for key, value in row.items()}
+def _pair(row: Mapping[Any, Any], texts: Mapping[str, str]) -> Pair:
     return Pair.model_validate(
         {
-            "prompt": [{"role": "user", "content": texts[str(fields["id"])]}],
-            "chosen": [{"role": "assistant", "content": fields["raw_chosen"]}],
-            "rejected": [{"role": "assistant", "content": fields["raw_rejected"]}],
-            "prompt_id": fields["id"],
-            "model_chosen": fields["model_chosen"],
-            "model_rejected": fields["model_rejected"],
-            "score_chosen": fields["s_total_chosen"],
-            "score_rejected": fields["s_total_rejected"],
+            "prompt": [{"role": "user", "content": texts[row["id"]]}],
+            "chosen": [{"role": "assistant", "content": row["raw_chosen"]}],
+            "rejected": [{"role": "assistant", "content": row["raw_rejected"]}],
+            "prompt_id": row["id"],
+            "model_chosen": row["model_chosen"],
+            "model_rejected": row["model_rejected"],
+            "score_chosen": row["s_total_chosen"],
+            "score_rejected": row["s_total_rejected"],
         }
     )
 

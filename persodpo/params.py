@@ -10,7 +10,7 @@ PyYAML's YAML 1.1 it is a string) and `no` is a string.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -284,15 +284,20 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 def _sentence(error: ValidationError) -> str:
     """The first mistake of a validation as one sentence without its full stop."""
     first = error.errors()[0]
-    # pydantic names the member of a union and the key check of a dict in the location; users don't
-    parts = [str(p) for p in first["loc"] if p not in ("transformers", "reference", "[key]")]
-    where, kind, value = ".".join(parts), first["type"], first["input"]
+    location = [str(part) for part in first["loc"]]
+    # pydantic adds the backend behind a model's key, and a mark behind a bad key; users don't
+    backend = [location.pop(2)] if location[0:1] == ["models"] and location[3:] else []
+    where, kind, value = (
+        ".".join(p for p in location if p != "[key]"),
+        first["type"],
+        first["input"],
+    )
     context = first.get("ctx", {})
     more = error.error_count() - 1
     also = f" (and {more} more {'mistake' if more == 1 else 'mistakes'})" if more else ""
     match kind:
         case "extra_forbidden":
-            known = ", ".join(_known_keys(first["loc"]))
+            known = ", ".join(_known_keys(location, *backend))
             return f"{where} is an unknown key; the keys there are {known}{also}"
         case "missing":
             return f"{where} is missing{also}"
@@ -321,14 +326,14 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}: {first['msg']}, not {value!r}{also}"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> Iterator[str]:
+def _known_keys(location: list[str], backend: str = "") -> Iterable[str]:
     """The keys that stand beside an unknown one, found by walking the sections' types."""
     section: Any = Params
     for part in location[:-1]:
-        if part in ("transformers", "reference"):
-            section = {"transformers": TransformersModel, "reference": ReferenceModel}[str(part)]
-        elif isinstance(section, type) and part in section.model_fields:
-            section = section.model_fields[str(part)].annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            section = section.model_fields[part].annotation
         else:  # the key of a dict: go on with the type of its values
             section = section.__args__[1]
-    yield from section.model_fields
+    models = {"transformers": TransformersModel, "reference": ReferenceModel}
+    fields: Iterable[str] = models.get(backend, section).model_fields
+    return fields

@@ -31,13 +31,15 @@ def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) 
     """
     speakers = ("User1", "User2")
     dialogue = "\n".join(f"{speakers[i % 2]}: {turn}" for i, turn in enumerate(turns))
+    task = "You are User2 in a conversation with User1. "
+    task += f"Answer User1's last message in at most {max_words} words"
+    facts = "".join(f"\n- {sentence}" for sentence in persona)
     parts = [
-        'Return a JSON object with the single field "response", a string.',
-        "The string is the answer of User2 to the last message of User1, "
-        f"in at most {max_words} words." + (" It makes use of the persona of User1." * bool(persona)),
-        *(["Persona of User1:\n" + "\n".join(f"- {fact}" for fact in persona)] if persona else []),
+        f"{task}, and make use of User1's persona." if persona else f"{task}.",
+        *([f"Persona of User1:{facts}"] if persona else []),
         f"Conversation:\n{dialogue}",
-        'Return the JSON object with the string "response" now.',
+        'Return your answer as a JSON object with the single field "response", a string: '
+        '{"response": "..."}',
     ]
     return "\n\n".join(parts)
 

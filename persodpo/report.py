@@ -12,6 +12,14 @@ from persodpo.metrics import METRICS
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
+SCORERS_NOTE = """\
+Coh-MiniLM is the embedding-based stand-in for Coh-UniEval, and C and UE come from a small NLI
+head, so these values do not compare with the paper's."""
+COLUMNS_NOTE = """\
+Repeated: share of the answers that were given to more than one prompt. Distinct-2: different word
+bigrams over all bigrams of the answers. Both count what a failed response says, too. Words: mean
+of the valid answers. Seconds: median per response, each response's share of its batch."""
+
 
 def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the results as Markdown.
@@ -29,24 +37,19 @@ def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str
         f"{name}: {numbers['pairs']} pairs over {numbers['prompts']} prompts"
         for name, numbers in pairs.items()
     )
-    return "\n\n".join(
-        [
-            "# Results on the validation prompts",
-            f"{n} prompts per candidate. Training pairs: {sets}.\n"
-            "Coh-MiniLM is the embedding-based stand-in for Coh-UniEval, and C and UE come from "
-            "a small NLI head, so these values do not compare with the paper's.",
-            "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
-            _markdown(_metric_columns(summaries, "all")),
-            "## Metrics over valid responses (mean ± sd)",
-            _markdown(_metric_columns(summaries, "valid")),
-            "## Format, length, collapse, time",
-            "Repeated: share of the answers that were given to more than one prompt. Distinct-2: "
-            "different word bigrams over all bigrams of the answers. Both count what a failed "
-            "response says, too. Words: mean of the valid answers. Seconds: median per response, "
-            "each response's share of its batch.",
-            _markdown(_other_columns(summaries)),
-        ]
-    ) + "\n"
+    parts = [
+        "# Results on the validation prompts",
+        f"{n} prompts per candidate. Training pairs: {sets}.",
+        SCORERS_NOTE,
+        "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
+        _markdown(_metric_columns(summaries, "all")),
+        "## Metrics over valid responses (mean ± sd)",
+        _markdown(_metric_columns(summaries, "valid")),
+        "## Format, length, collapse, time",
+        COLUMNS_NOTE,
+        _markdown(_other_columns(summaries)),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _metric_columns(summaries: Summaries, over: str) -> pd.DataFrame:

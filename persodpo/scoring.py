@@ -14,7 +14,6 @@ Everything here works on columns of a table with one row per response.
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from persodpo.errors import UserError
@@ -63,4 +62,4 @@ def normalise(values: pd.Series, low: float, high: float) -> pd.Series:
 
 def length_score(words: pd.Series, target: float) -> pd.Series:
     """Score lengths in words by their relative distance from a target; in [0, 1]."""
-    return np.maximum(0.0, 1.0 - ((words - target) / target) ** 2)
+    return (1.0 - ((words - target) / target) ** 2).clip(lower=0.0)

@@ -51,4 +51,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be read ({error}); run the stage that writes it.") from error
+        raise UserError(
+            f"{path}: can't be read ({error}); run the stage that writes it."
+        ) from error

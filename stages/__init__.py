@@ -1,1 +1,1 @@
-"""The stages of the workflow, one thin script each; dvc.yaml runs them by `python -m stages.<name>`."""
+"""The stages of the workflow, one thin script each, run as `python -m stages.<name>`."""

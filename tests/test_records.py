@@ -14,7 +14,7 @@ prompt_rows = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(prompt_rows, max_size=4))
+@given(rows=st.lists(prompt_rows, max_size=4))
 def test_rows_survive_writing(rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("rows") / "folder" / "rows.jsonl"
     write_rows(path, rows)
@@ -24,7 +24,7 @@ def test_rows_survive_writing(rows, tmp_path_factory):
 def test_a_bad_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     good = Prompt(id="a", persona=[], turns=[], reference="", text="").model_dump_json()
-    path.write_text(f'{good}\n{good.replace("persona", "person")}\n')
+    path.write_text(f"{good}\n{good.replace('persona', 'person')}\n")
     with pytest.raises(UserError, match=r"rows.jsonl, line 2: not a row of type Prompt \(person"):
         read_rows(path, Prompt)
 

@@ -28,7 +28,7 @@ def test_a_worked_example():
     assert table["s_length"].tolist() == pytest.approx([1 - 0.25, 1 - 0.25, 0])
     assert table["s_format"].tolist() == [1, 1, 0]
     assert table["s_total"].tolist() == pytest.approx(
-        [0.7625 + 0.2 * 0.75 + 0.1, 0.25 + 0.2 * 0.75 + 0.1, 0.125]
+        [0.8875 + 0.2 * 0.75 + 0.1, 0.25 + 0.2 * 0.75 + 0.1, 0.125]
     )
 
 

@@ -42,7 +42,9 @@ def make_pair(prompt_id, prompt, chosen, rejected, scores=(0.9, 0.4)):
 
 PAIRS = [
     make_pair("p1", "Where is the tower?", "In Paris, by the river.", "No."),
-    make_pair("p1", "Where is the tower?", "In Paris, by the river.", "tower tower tower", (0.9, 0)),
+    make_pair(
+        "p1", "Where is the tower?", "In Paris, by the river.", "tower tower tower", (0.9, 0)
+    ),
     make_pair("p1", "Where is the tower?", "No.", "tower tower tower", (0.4, 0)),
     make_pair("p2", "And how high is it, do you know?", "330 metres.", "High."),
 ]
@@ -123,13 +125,11 @@ def test_the_weight_reaches_the_gradient(tiny_model, tokenizer, tmp_path):
     }
     even, doubled, alone = gradients.values()
     # doubling a pair's weight adds that pair's gradient once more
-    torch.testing.assert_close(doubled - even, alone, rtol=1e-3, atol=1e-6)
     assert alone.norm() > 1e-3
+    assert (doubled - even - alone).norm() <= 1e-3 * alone.norm()
 
 
-def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(
-    tiny_model, tokenizer, tmp_path
-):
+def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(tiny_model, tokenizer, tmp_path):
     with_sft, _ = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path, sft_weight=2.0))
     without, _ = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path))
     model = ours(tiny_model, tokenizer, tmp_path).model.eval()
@@ -193,7 +193,9 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_separate_rows(rows, tiny
             for answer in row_answers:
                 logps = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
                 positions = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
-                expected.append(sum(logps[i, t].item() for i, t in zip(positions, answer, strict=True)))
+                expected.append(
+                    sum(logps[i, t].item() for i, t in zip(positions, answer, strict=True))
+                )
     assert shared.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
@@ -254,9 +256,7 @@ def settings(tiny_model):
 def test_a_whole_run(settings, tmp_path, tokenizer):
     params, base = settings
     method = MethodParams(pairs="persodpo", weight="score", sft_weight=1.0)
-    runs = [
-        train_policy(PAIRS, method, params, base, tmp_path / name / "adapter") for name in "ab"
-    ]
+    runs = [train_policy(PAIRS, method, params, base, tmp_path / name / "adapter") for name in "ab"]
     log = runs[0].log
     assert log["step"].tolist() == [1, 2, 3, 4]
     assert {"loss", "grad_norm", "rewards/margins", "rewards/accuracies"} <= set(log.columns)
@@ -285,7 +285,7 @@ def test_methods_differ_in_what_they_say(settings, tmp_path):
         }.items()
     }
     # at the first step the policy is the reference, and every pair's loss is log 2
-    pairs_at_first_step = [row for row in group_pairs(PAIRS)]
+    pairs_at_first_step = group_pairs(PAIRS)
     assert losses["none"][0] in [
         pytest.approx(np.log(2) * len(row["chosen"]) / 2, rel=1e-4) for row in pairs_at_first_step
     ]

@@ -117,9 +117,9 @@ def _answer_batch(
     config: GenerationConfig,
 ) -> list[tuple[str, int, FinishReason]]:
     """Generate for one batch: each answer's text, number of tokens and reason to end."""
-    batch = tokenizer.pad(
-        {"input_ids": token_ids}, padding_side="left", return_tensors="pt"
-    ).to(weights.device)
+    batch = tokenizer.pad({"input_ids": token_ids}, padding_side="left", return_tensors="pt").to(
+        weights.device
+    )
     prompt_length = batch["input_ids"].shape[1]
     closed = _ObjectClosed(tokenizer, prompt_length)
     with torch.inference_mode():
@@ -143,7 +143,7 @@ def _answer_batch(
     return results
 
 
-class _ObjectClosed(StoppingCriteria):
+class _ObjectClosed(StoppingCriteria):  # type: ignore[misc]  # skipped by mypy, see pyproject
     """Ends each row of a batch when the JSON object of its answer is complete.
 
     Args:

@@ -52,8 +52,9 @@ def score_responses(
         "coh": score_coherence(asked, answers, encoder),
     }
     rows = iter(range(len(valid)))
-    return [_row(response, values, next(rows) if response.parsed else None)
-            for response in responses]
+    return [
+        _row(response, values, next(rows) if response.parsed else None) for response in responses
+    ]
 
 
 def _row(response: Response, values: dict[str, np.ndarray], row: int | None) -> Score:

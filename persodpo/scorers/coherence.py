@@ -26,4 +26,4 @@ def score_coherence(
     """
     turns = encode([prompt.turns[-1] for prompt in prompts])
     cosines = (turns.astype(np.float64) * encode(answers)).sum(axis=1)
-    return np.clip(cosines, 0.0, 1.0)
+    return np.asarray(np.clip(cosines, 0.0, 1.0), dtype=np.float64)

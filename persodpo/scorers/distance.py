@@ -52,6 +52,7 @@ def score_distance(
     Returns:
         Shape (n,), in [-1, 1]; NaN where persona or answer has no known word.
     """
+
     def mean_vector(text: str) -> NDArray[np.float64]:
         known = [vectors[t] for t in text.lower().split() if t in vectors and t not in STOP_WORDS]
         return np.mean(known, axis=0, dtype=np.float64) if known else np.full(1, np.nan)

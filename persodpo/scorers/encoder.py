@@ -43,6 +43,8 @@ def load_encoder(name: str, batch_size: int) -> Encoder:
             )
             known.update(zip(new, embeddings, strict=True))
         width = model.get_embedding_dimension()
-        return np.stack([known[text] for text in texts]) if texts else np.zeros((0, width))
+        return (
+            np.stack([known[text] for text in texts]) if texts else np.zeros((0, width), np.float32)
+        )
 
     return encode

@@ -29,4 +29,5 @@ def score_entailment(
             [prompt.reference for prompt in prompts],
         )
     )
-    return by_persona.astype(np.float64) + (by_persona & by_reference)
+    points = by_persona.astype(np.float64) + (by_persona & by_reference)
+    return np.asarray(points, dtype=np.float64)

@@ -5,7 +5,12 @@
 The file has the columns premise, hypothesis and label (entailment, neutral,
 contradiction; rows with another label, such as SNLI's "-", are left out). A
 fifth of the *premises* is held out, so no premise is on both sides; the printed
-accuracy is on those. The head that is written is the measured one.
+accuracies are on those. The head that is written is the measured one.
+
+SNLI's annotators took both sentences for descriptions of one scene, so its
+unrelated sentences count as contradictions. A persona and an answer about a
+landmark are unrelated most of the time without contradicting each other, so
+premises with a hypothesis of another premise are added as neutral.
 """
 
 import argparse
@@ -22,6 +27,9 @@ from persodpo.params import load_params
 from persodpo.scorers.encoder import load_encoder
 from persodpo.scorers.nli import LABELS, pair_features
 
+# Unrelated pairs that are added, as a share of the file's pairs.
+UNRELATED = 0.3
+
 
 def main() -> None:
     """Train, print the accuracy on held-out premises, and write the head."""
@@ -32,19 +40,34 @@ def main() -> None:
     pairs = pd.read_csv(args.data, keep_default_na=False)
     pairs = pairs[pairs["label"].isin(LABELS)].reset_index(drop=True)
     encode = load_encoder(load_params().scorers.encoder, batch_size=256)
-    features = pair_features(encode(list(pairs["premise"])), encode(list(pairs["hypothesis"])))
+    premises, hypotheses = encode(list(pairs["premise"])), encode(list(pairs["hypothesis"]))
     split = GroupShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
-    train, test = next(split.split(features, groups=pairs["premise"]))
+    train, test = next(split.split(premises, groups=pairs["premise"]))
+    features = {name: pair_features(premises[rows], hypotheses[rows])
+                for name, rows in (("train", train), ("test", test))}  # fmt: skip
+    random = np.random.default_rng(0)
+    unrelated = {
+        name: pair_features(
+            premises[random.choice(rows, int(UNRELATED * len(rows)))],
+            hypotheses[random.choice(rows, int(UNRELATED * len(rows)))],
+        )
+        for name, rows in (("train", train), ("test", test))
+    }
     head = MLPClassifier(
         hidden_layer_sizes=(256,), alpha=1e-3, batch_size=256, early_stopping=True,
         n_iter_no_change=5, max_iter=100, random_state=0,
     )  # fmt: skip
-    head.fit(features[train], pairs["label"][train])
+    head.fit(
+        np.concatenate([features["train"], unrelated["train"]]),
+        [*pairs["label"][train], *["neutral"] * len(unrelated["train"])],
+    )
     assert tuple(head.classes_) == LABELS
-    guesses = head.predict(features[test])
+    guesses = head.predict(features["test"])
+    neutral = float((head.predict(unrelated["test"]) == "neutral").mean())
     print(f"{args.data}: {len(train)} pairs to train on, {len(test)} held out (by premise)")
     print(f"accuracy on held-out pairs: {accuracy_score(pairs['label'][test], guesses):.3f}")
     print(classification_report(pairs["label"][test], guesses, digits=3))
+    print(f"held-out unrelated pairs found neutral: {neutral:.3f} of {len(unrelated['test'])}")
     (w_hidden, w_output), (b_hidden, b_output) = head.coefs_, head.intercepts_
     weights = {
         "hidden.weight": w_hidden,

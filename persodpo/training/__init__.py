@@ -1,1 +1,1 @@
-"""Fine-tuning on preference pairs: score-weighted DPO, with a prompt's work shared by its answers."""
+"""Fine-tuning on preference pairs: score-weighted DPO on shared prompts."""

@@ -1,6 +1,5 @@
 """One training run: from a pair set and a method's settings to a LoRA adapter."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +59,9 @@ def train_policy(
             be found or has no chat template.
     """
     if not pairs:
-        raise UserError(f"The pair set {method.pairs} has no pairs to train on; run the stage pair.")
+        raise UserError(
+            f"The pair set {method.pairs} has no pairs to train on; run the stage pair."
+        )
     tokenizer = load_tokenizer(base.model, base.revision, f"models.{params.model}.model")
     rows = _weighted_rows(pairs, method, params)
     weights = load_causal_lm(
@@ -89,7 +90,7 @@ def train_policy(
         # an empty form, not a model card
         (finished / "README.md").unlink(missing_ok=True)
         shutil.rmtree(adapter_folder, ignore_errors=True)
-        os.rename(finished, adapter_folder)
+        finished.rename(adapter_folder)
     return _summary(trainer, n_pairs=len(pairs), n_prompts=len(rows))
 
 
@@ -99,13 +100,13 @@ def _weighted_rows(
     """Group the pairs by prompt and give each its weight; normalised over the whole set."""
     rows = group_pairs(pairs)
     differences = [difference for row in rows for difference in row["difference"]]
+    weights = [1.0] * len(differences)
     if method.weight == "score":
-        weights = iter(
-            pair_weights(differences, params.weight_temperature, params.weight_normalisation)
-        )
-    else:
-        weights = iter([1.0] * len(differences))
-    return [{**row, "weight": [float(next(weights)) for _ in row["difference"]]} for row in rows]
+        weights = pair_weights(
+            differences, params.weight_temperature, params.weight_normalisation
+        ).tolist()
+    one_by_one = iter(weights)
+    return [{**row, "weight": [next(one_by_one) for _ in row["difference"]]} for row in rows]
 
 
 def _config(params: TrainParams, folder: str) -> DPOConfig:
@@ -133,7 +134,7 @@ def _config(params: TrainParams, folder: str) -> DPOConfig:
 def _summary(trainer: ScoreWeightedDPOTrainer, n_pairs: int, n_prompts: int) -> TrainingRun:
     history = pd.DataFrame(trainer.state.log_history)
     log = history[history["loss"].notna()] if "loss" in history else history
-    log = log.drop(columns=[c for c in log if c.startswith(("train_", "total_"))])
+    log = log.drop(columns=[c for c in log if str(c).startswith(("train_", "total_"))])
     last = log.tail(max(1, len(log) // 5))
     return TrainingRun(
         log=log.set_index("step").reset_index(),

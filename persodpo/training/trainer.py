@@ -79,7 +79,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         losses, rewards = dpo_losses(policy, reference, chosen, rejected, self.beta)
         nll = chosen_nll(policy, inputs["answer_length"], chosen)
         expected_pairs = self.args.per_device_train_batch_size * self._mean_pairs
-        loss = (weight * losses + self.sft_weight * nll).sum() / expected_pairs
+        loss: torch.Tensor = (weight * losses + self.sft_weight * nll).sum() / expected_pairs
         margins = (rewards[chosen] - rewards[rejected]).detach()
         self._record(
             {
@@ -95,7 +95,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         return loss
 
     def _record(self, values: dict[str, torch.Tensor]) -> None:
-        """Keep values (M,) for the log, which shows their mean over all pairs since the last one."""
+        """Keep values (M,) for the log, which shows their mean over the pairs since the last."""
         metrics: defaultdict[str, list[float]] = self._metrics["train"]
         for name, value in values.items():
             metrics[name] += self.accelerator.gather(value.detach()).tolist()

@@ -1,0 +1,195 @@
+"""dvc.yaml is in step with params.yaml and the imports, and the workflow runs end to end."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from persodpo.params import load_params
+from persodpo.pipeline import imported_files, synchronise
+
+SECTIONS = ["sample", "generate", "models", "scorers", "scoring", "pairing", "train", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def document():
+    return YAML(typ="safe").load(ROOT / "dvc.yaml")
+
+
+def test_dvc_yaml_is_in_step(document, monkeypatch):
+    """Fan-in lists equal the models, and declared modules equal the imported ones."""
+    monkeypatch.chdir(ROOT)
+    expected = json.loads(json.dumps(document))
+    synchronise(expected, load_params())
+    assert document == expected, "run python -m persodpo.pipeline"
+    scores = [dep for dep in document["stages"]["pair"]["deps"] if "artifacts/scores/" in dep]
+    assert scores == [f"artifacts/scores/{model}.jsonl" for model in load_params().models]
+
+
+def test_synchronise_follows_a_changed_pool(document, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = load_params()
+    models = {key: model for key, model in params.models.items() if key != "smollm2_sampled"}
+    changed = json.loads(json.dumps(document))
+    synchronise(
+        changed, params.model_copy(update={"models": models | {"new": models["reference"]}})
+    )
+    deps = changed["stages"]["pair"]["deps"]
+    assert "artifacts/scores/new.jsonl" in deps
+    assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
+
+
+def test_imports_are_what_python_imports(monkeypatch):
+    """The files read from the source equal the modules that a real import loads."""
+    monkeypatch.chdir(ROOT)
+    for script in sorted(Path("stages").glob("[a-z]*.py")):
+        code = (
+            f"import stages.{script.stem}, sys, os; print(*sorted(os.path.relpath(m.__file__) for "
+            "n, m in list(sys.modules.items()) if n.split('.')[0] in ('persodpo', 'stages')))"
+        )
+        command = [sys.executable, "-c", code]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        loaded = set(output.split()) - {"stages/__init__.py"}
+        assert {str(file) for file in imported_files(script)} == loaded
+
+
+def test_every_section_reaches_a_stage_that_reads_it(document):
+    """An unknown key anywhere must re-run a stage, or it would go unnoticed."""
+    assert sorted(document["stages"]["report"]["params"]) == sorted(SECTIONS)
+    train = document["stages"]["train"]["do"]["params"]
+    own = {key.removeprefix("train.") for key in train if key.startswith("train.")}
+    fields = set(load_params(ROOT / "params.yaml").train.model_dump()) - {"methods"}
+    assert own == fields | {"methods.${key}"}
+
+
+def test_dvc_restores_expensive_outputs(document):
+    """Only the report's small files are kept out of DVC's cache, and nothing persists."""
+    for name, stage in document["stages"].items():
+        for out in stage.get("do", stage)["outs"]:
+            flags = next(iter(out.values())) if isinstance(out, dict) else {}
+            assert flags == ({"cache": False} if name == "report" else {})
+
+
+class Workspace:
+    """A copy of the repository in its own git and DVC, with a tiny model and a tiny sample."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder = folder
+        tracked = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in tracked:
+            if name != "dvc.lock" and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.shrink(model)
+        self.run(sys.executable, "-m", "persodpo.pipeline")
+        self.run("git", "init", "-q", "-b", "main")
+        self.commit("start")
+
+    def shrink(self, model: Path) -> None:
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        params = yaml.load(path)
+        params["sample"] |= {"n_train": 5, "n_valid": 3}
+        params["generate"] |= {"max_tokens": 8}
+        for key in ("smollm2_sampled", "smollm2_no_persona"):
+            del params["models"][key]
+        params["models"]["smollm2_greedy"]["model"] = str(model)
+        del params["train"]["methods"]["persodpo"]
+        params["train"] |= {"lora_r": 2, "gradient_accumulation": 1, "warmup_steps": 0}
+        yaml.dump(params, path)
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        identity = {f"GIT_{who}_{what}": "tester@example.org"
+                    for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False,
+            env=os.environ | identity | {"PATH": path},
+        )  # fmt: skip
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, output
+        return output
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def stages_run(self, output: str) -> set[str]:
+        return {line.split("'")[1].split("@")[0] for line in output.splitlines()
+                if line.startswith("Running stage")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, tiny_model):
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"), tiny_model)
+    workspace.first_run = workspace.run("dvc", "repro")
+    workspace.commit("first run")
+    return workspace
+
+
+def test_the_whole_workflow(workspace):
+    everything = {"sample", "generate", "score", "pair", "train", "baseline", "evaluate", "report"}
+    assert workspace.stages_run(workspace.first_run) == everything
+    table = (workspace.folder / "results/table1.md").read_text()
+    assert all(f"| {name} " in table for name in ("base", "dpo", "persodpo_sft"))
+    assert workspace.run("git", "status", "--porcelain") == ""
+    pairs = json.loads((workspace.folder / "artifacts/pairs/metrics.json").read_text())
+    assert pairs["persodpo"]["pairs"] >= 5
+    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo_sft.csv")
+    assert {"loss", "grad_norm", "rewards/margins", "rewards/accuracies"} <= set(log.columns)
+
+
+def test_a_second_run_does_nothing(workspace):
+    assert workspace.stages_run(workspace.run("dvc", "repro")) == set()
+
+
+def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
+    output = workspace.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2")
+    assert workspace.stages_run(output) == {"pair", "train", "evaluate", "report"}
+    shown = workspace.run("dvc", "exp", "show", "--json")
+    assert "heavier" in shown
+    difference = json.loads(workspace.run("dvc", "metrics", "diff", "--json"))
+    before, after = difference["artifacts/pairs/metrics.json"]["persodpo.margin_mean"].values()
+    assert before != after
+    assert "index.html" in workspace.run("dvc", "plots", "show")
+    page = (workspace.folder / "dvc_plots/index.html").read_text()
+    for title in ("Training loss", "Reward margin", "Failure ratio", "Total scores"):
+        assert title in page
+    workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.run("dvc", "checkout", "-q")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
+        ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a number, not 'abc'"),
+        ("train.learning_rate=-1", "error: params.yaml: train.learning_rate must be greater than"),
+        ("train.nonsense=1", "error: params.yaml: train.nonsense is an unknown key"),
+    ],
+)
+def test_a_bad_setting_is_refused(workspace, setting, message):
+    output = workspace.run("dvc", "exp", "run", "-S", setting, fails=True)
+    assert message in output
+    assert "Traceback" not in output
+    workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.run("dvc", "checkout", "-q")
+
+
+def test_a_broken_data_file_is_told_by_the_stage(workspace):
+    path = workspace.folder / "data/focus/train.json"
+    path.write_text(path.read_text()[:10_000])
+    output = workspace.run("dvc", "repro", fails=True)
+    assert "error: data/focus/train.json, line" in output
+    assert "Traceback" not in output
+    workspace.run("git", "checkout", "-q", "--", ".")
