@@ -86,7 +86,7 @@ def _read_utf8(path: Path) -> str:
 def _place(text_before: str) -> str:
     """Where a text breaks off: the line, and the last dialogue that begins before it."""
     line = text_before.count("\n") + 1
-    ids = re.findall(r'"(?:dialogID|id)"\s*:\s*"?([^",}]+)', text_before)
+    ids = re.findall(r'"(?:dialogID|id)"\s*:\s*"?([^",}]*[^",}\s])[",]', text_before)
     return f"line {line}, {f'in dialogue {ids[-1]!r}' if ids else 'before the first dialogue'}"
 
 

@@ -11,10 +11,10 @@ safetensors under the cache folder and loaded from there, because packed weights
 are slow and can't be trained.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -113,12 +113,12 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
         )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            model.save_pretrained(scratch)
-            AutoTokenizer.from_pretrained(**where).save_pretrained(scratch)
-            try:
-                Path(shutil.copytree(scratch, f"{scratch}-done")).rename(folder)
-            except OSError:  # another process was faster
-                shutil.rmtree(f"{scratch}-done")
+            finished = Path(scratch, "model")
+            model.save_pretrained(finished)
+            AutoTokenizer.from_pretrained(**where).save_pretrained(finished)
+            # fails when another process was faster, and its folder is as good
+            with contextlib.suppress(OSError):
+                finished.rename(folder)
     return folder
 
 

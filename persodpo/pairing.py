@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from persodpo.errors import UserError
+from persodpo.metrics import METRICS
 from persodpo.params import PairingParams
 from persodpo.records import Prompt, Row
 
@@ -110,6 +111,21 @@ def _pair(row: Mapping[Any, Any], texts: Mapping[str, str]) -> Pair:
             "score_rejected": row["s_total_rejected"],
         }
     )
+
+
+def response_metrics(table: pd.DataFrame) -> dict[str, int]:
+    """What the pairs are made of, for `dvc metrics`.
+
+    Returns:
+        The number of `responses`, of `valid` ones, and of `missing_values`: metrics
+        that couldn't be computed for a valid response and count as the worst value.
+    """
+    missing = table.loc[table["valid"], list(METRICS)].isna()
+    return {
+        "responses": len(table),
+        "valid": int(table["valid"].sum()),
+        "missing_values": int(missing.to_numpy().sum()),
+    }
 
 
 def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float | int]:

@@ -87,6 +87,7 @@ class ScorersParams(Section):
     """The models behind the metrics C, UE, P and Coh."""
 
     encoder: Text
+    encoder_revision: Text | None
     nli_head: Text
     word_vectors: Text
     batch_size: PositiveInt

@@ -36,6 +36,7 @@ def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str
     sets = "; ".join(
         f"{name}: {numbers['pairs']} pairs over {numbers['prompts']} prompts"
         for name, numbers in pairs.items()
+        if "pairs" in numbers
     )
     parts = [
         "# Results on the validation prompts",

@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from persodpo.errors import UserError
 from persodpo.records import write_text
+
+T = TypeVar("T")
 
 # Relative to the folder of dvc.yaml, in which DVC runs every stage; never derived from __file__,
 # which in a temporary experiment's copy may be another workspace's.
@@ -35,6 +37,19 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
         main(**vars(parser.parse_args()))
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+def pick(section: Mapping[str, T], key: str, name: str) -> T:
+    """The value of a key that was given on the command line.
+
+    Raises:
+        UserError: The section of params.yaml has no such key.
+    """
+    if key not in section:
+        raise UserError(
+            f"params.yaml: {name} has no key {key!r}; the keys there are {', '.join(section)}."
+        )
+    return section[key]
 
 
 def write_json(path: Path, value: Any) -> None:

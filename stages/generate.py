@@ -8,15 +8,16 @@ Params  generate, models.<model>, sample.max_words
 from persodpo.generation import generate_responses
 from persodpo.params import load_params
 from persodpo.records import Prompt, read_rows, write_rows
-from persodpo.stage import ARTIFACTS, run_stage
+from persodpo.stage import ARTIFACTS, pick, run_stage
 
 
 def main(model: str) -> None:
     """Run the stage for one key of models."""
     params = load_params()
+    settings = pick(params.models, model, "models")
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     responses = generate_responses(
-        model, params.models[model], prompts, params.generate, params.sample.max_words
+        model, settings, prompts, params.generate, params.sample.max_words
     )
     write_rows(ARTIFACTS / f"responses/{model}.jsonl", responses)
 

@@ -7,7 +7,13 @@ Writes  artifacts/pairs/{dpo,persodpo}.jsonl, artifacts/pairs/metrics.json,
 Params  scoring, pairing
 """
 
-from persodpo.pairing import PAIR_SETS, make_pairs, pair_metrics, score_distribution
+from persodpo.pairing import (
+    PAIR_SETS,
+    make_pairs,
+    pair_metrics,
+    response_metrics,
+    score_distribution,
+)
 from persodpo.params import load_params
 from persodpo.records import Prompt, Score, read_rows, write_rows, write_text
 from persodpo.scoring import score_table
@@ -28,7 +34,7 @@ def main() -> None:
     for which, rows in pairs.items():
         write_rows(ARTIFACTS / f"pairs/{which}.jsonl", rows)
     metrics = {which: pair_metrics(rows) for which, rows in pairs.items()}
-    write_json(ARTIFACTS / "pairs/metrics.json", metrics)
+    write_json(ARTIFACTS / "pairs/metrics.json", {"pool": response_metrics(table), **metrics})
     write_text(ARTIFACTS / "pairs/scores.csv", table.drop(columns="raw").to_csv(index=False))
     distribution = score_distribution(table, pairs["persodpo"])
     write_text(ARTIFACTS / "pairs/distribution.csv", distribution.to_csv(index=False))

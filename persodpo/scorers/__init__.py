@@ -43,7 +43,7 @@ def score_responses(
     valid = [response for response in responses if response.parsed is not None]
     asked = [by_id[response.id] for response in valid]
     answers = [response.parsed or "" for response in valid]
-    encoder = load_encoder(params.encoder, params.batch_size)
+    encoder = load_encoder(params.encoder, params.encoder_revision, params.batch_size)
     nli = NliHead(params.nli_head, encoder)
     values = {
         "c": score_consistency(asked, answers, nli),

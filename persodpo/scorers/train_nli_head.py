@@ -39,7 +39,8 @@ def main() -> None:
     args = parser.parse_args()
     pairs = pd.read_csv(args.data, keep_default_na=False)
     pairs = pairs[pairs["label"].isin(LABELS)].reset_index(drop=True)
-    encode = load_encoder(load_params().scorers.encoder, batch_size=256)
+    scorers = load_params().scorers
+    encode = load_encoder(scorers.encoder, scorers.encoder_revision, batch_size=256)
     premises, hypotheses = encode(list(pairs["premise"])), encode(list(pairs["hypothesis"]))
     split = GroupShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
     train, test = next(split.split(premises, groups=pairs["premise"]))
