@@ -7,10 +7,10 @@ import torch
 from hypothesis import settings
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 
-from persodpo.focus import read_dialogues
 from persodpo.models import load_tokenizer
-from persodpo.prompts import render_prompt
+from persodpo.params import load_params
 from persodpo.records import Prompt
+from persodpo.sampling import sample_prompts
 
 # no deadline: a busy machine isn't a failure
 settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)
@@ -52,13 +52,4 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def prompts() -> list[Prompt]:
     """Six prompts of the embedded sample."""
-    return [
-        Prompt(
-            id=d.id,
-            persona=list(d.persona),
-            turns=list(d.turns),
-            reference=d.reference,
-            text=render_prompt(d.persona, d.turns, 110),
-        )
-        for d in read_dialogues(ROOT / "data/focus/train.json")[:6]
-    ]
+    return sample_prompts(load_params(ROOT / "params.yaml").sample)[0][:6]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from persodpo.errors import UserError
-from persodpo.params import load_params, load_yaml
+from persodpo.params import load_params
+from persodpo.yaml12 import load_yaml
 
 PARAMS = ROOT / "params.yaml"
 

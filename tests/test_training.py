@@ -18,7 +18,8 @@ from persodpo.pairing import Pair
 from persodpo.params import MethodParams, TrainParams, TransformersModel, load_params
 from persodpo.training.collator import SharedPromptCollator
 from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
-from persodpo.training.loss import dpo_losses
+from persodpo.training.loss import dpo_losses, shared_prompt_logps
+from persodpo.training.reference import reference_logps
 from persodpo.training.run import train_policy
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
@@ -69,17 +70,24 @@ def perturb(trainer):
                 weight.copy_(torch.randn(weight.shape) * 0.3)
 
 
-def ours(tiny_model, tokenizer, folder, weights=(1.0, 1.0, 1.0, 1.0), sft_weight=0.0, pairs=PAIRS,
-         **changes):  # fmt: skip
+def ours(tiny_model, tokenizer, folder, weights=(1.0, 1.0, 1.0, 1.0), sft_weight=0.0, **changes):
     values = iter(weights)
-    rows = [{**row, "weight": [next(values) for _ in row["chosen"]]} for row in group_pairs(pairs)]
-    changes = {"per_device_train_batch_size": len(rows)} | changes
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    collator = SharedPromptCollator(tokenizer.pad_token_id)
+    rows = [
+        row
+        | tokenize_group(row, tokenizer, 512)
+        | {"weight": [next(values) for _ in row["chosen"]]}
+        for row in group_pairs(PAIRS)
+    ]
+    references = reference_logps(model, rows, collator, folder / "reference")
+    rows = [row | {"reference": each} for row, each in zip(rows, references, strict=True)]
     trainer = ScoreWeightedDPOTrainer(
         sft_weight=sft_weight,
-        model=AutoModelForCausalLM.from_pretrained(tiny_model),
-        args=config(folder, **changes),
+        model=model,
+        args=config(folder, **({"per_device_train_batch_size": len(rows)} | changes)),
         train_dataset=Dataset.from_list(rows),
-        data_collator=SharedPromptCollator(tokenizer.pad_token_id),
+        data_collator=collator,
         processing_class=tokenizer,
         peft_config=LoraConfig(**LORA),
     )
@@ -187,7 +195,7 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_separate_rows(rows, tiny
          for p, a in rows]
     )  # fmt: skip
     with torch.no_grad():
-        shared = ScoreWeightedDPOTrainer._log_probs(None, model, batch)  # type: ignore[arg-type]
+        shared = shared_prompt_logps(model, batch)
         expected = []
         for prompt, row_answers in rows:
             for answer in row_answers:
@@ -197,6 +205,27 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_separate_rows(rows, tiny
                     sum(logps[i, t].item() for i, t in zip(positions, answer, strict=True))
                 )
     assert shared.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_reference_values_are_computed_once(tiny_model, tokenizer, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    collator = SharedPromptCollator(tokenizer.pad_token_id)
+    rows = [tokenize_group(row, tokenizer, 512) for row in group_pairs(PAIRS)]
+    passes = []
+    hook = model.register_forward_hook(lambda *_: passes.append(1))
+    first = reference_logps(model, rows, collator, tmp_path)
+    assert len(passes) == 2
+    # the other way round, and in other company: nothing is computed again
+    fewer = [{**rows[0], "answer_ids": rows[0]["answer_ids"][1:]}]
+    assert reference_logps(model, [rows[1], *fewer], collator, tmp_path) == [
+        first[1],
+        first[0][1:],
+    ]
+    assert len(passes) == 2
+    hook.remove()
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.1)
+    assert reference_logps(model, rows, collator, tmp_path) != first  # other weights, other values
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1), st.floats(0.05, 5))

@@ -14,6 +14,9 @@ import torch
 
 Batch = dict[str, torch.Tensor]
 
+# What a row of the training set has.
+COLUMNS = ("prompt_ids", "answer_ids", "reference", "chosen", "rejected", "weight")
+
 
 @dataclass
 class SharedPromptCollator:
@@ -23,9 +26,10 @@ class SharedPromptCollator:
         pad_token_id: What fills the padding; it is never attended to.
 
     Called with rows that have `prompt_ids` (tokens), `answer_ids` (tokens per
-    answer), `chosen` and `rejected` (indices into the answers, one per pair) and
-    `weight` (one per pair), it returns, for B rows of at most P prompt and A answer
-    tokens, N answers with T tokens in all, and M pairs:
+    answer) and, for training, `reference` (log-probability per answer), `chosen` and
+    `rejected` (indices into the answers, one per pair) and `weight` (one per pair),
+    it returns, for B rows of at most P prompt and A answer tokens, N answers with T
+    tokens in all, and M pairs:
         input_ids, position_ids: (B, P + A)
         attention_mask: (B, 1, P + A, P + A), bool, True where attention is allowed
         logits_to_keep: (), A + 1: the last columns, whose logits predict answers
@@ -33,6 +37,7 @@ class SharedPromptCollator:
         token_id: (T,), the answer tokens
         token_answer: (T,), the answer each belongs to
         answer_length: (N,), tokens of each answer
+        reference: (N,), what the rows say
         chosen, rejected: (M,), the answers of each pair
         weight: (M,)
     """
@@ -50,11 +55,10 @@ class SharedPromptCollator:
         segment = torch.full(shape, -1)
         tokens: dict[str, list[int]] = {"row": [], "column": [], "id": [], "answer": []}
         lengths: list[int] = []
-        chosen: list[int] = []
-        rejected: list[int] = []
+        sides: dict[str, list[int]] = {"chosen": [], "rejected": []}
         for i, row in enumerate(rows):
-            chosen += [len(lengths) + k for k in row["chosen"]]
-            rejected += [len(lengths) + k for k in row["rejected"]]
+            for side, indices in sides.items():
+                indices += [len(lengths) + k for k in row.get(side, [])]
             prompt_length = len(row["prompt_ids"])
             pieces = [(0, prompt_width - prompt_length, row["prompt_ids"], 0)]
             column = prompt_width
@@ -80,9 +84,11 @@ class SharedPromptCollator:
             "logits_to_keep": torch.tensor(answer_width + 1),
             **{f"token_{name}": torch.tensor(values) for name, values in tokens.items()},
             "answer_length": torch.tensor(lengths),
-            "chosen": torch.tensor(chosen),
-            "rejected": torch.tensor(rejected),
-            "weight": torch.tensor([w for row in rows for w in row["weight"]]),
+            **{side: torch.tensor(indices) for side, indices in sides.items()},
+            **{
+                name: torch.tensor([value for row in rows for value in row.get(name, [])])
+                for name in ("reference", "weight")
+            },
         }
 
 

@@ -1,34 +1,33 @@
-"""The score-weighted DPO loss, as pure functions of log-probabilities."""
+"""Log-probabilities of answers, and the score-weighted DPO loss as pure functions of them."""
 
 import torch
 import torch.nn.functional as F
 
+from persodpo.training.collator import Batch
 
-def answer_logps(
-    logits: torch.Tensor,
-    token_row: torch.Tensor,
-    token_column: torch.Tensor,
-    token_id: torch.Tensor,
-    token_answer: torch.Tensor,
-    n_answers: int,
-) -> torch.Tensor:
-    """Log-probability of each answer given its prompt, from a shared-prompt batch.
+
+def shared_prompt_logps(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Log-probability of each answer given its prompt.
 
     Args:
-        logits: (B, A + 1, V), as laid out by `SharedPromptCollator`.
-        token_row: (T,), row of the logits that predict each answer token.
-        token_column: (T,), their column.
-        token_id: (T,), the tokens.
-        token_answer: (T,), the answer each token belongs to, in [0, n_answers).
-        n_answers: N.
+        model: A causal language model.
+        batch: N answers, as laid out by `SharedPromptCollator`.
 
     Returns:
         (N,), in nats, in float32.
     """
-    predictions = logits[token_row, token_column].float()
+    output = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=batch["attention_mask"],
+        logits_to_keep=int(batch["logits_to_keep"]),
+        use_cache=False,
+    )
+    predictions = output.logits[batch["token_row"], batch["token_column"]].float()
     # cross_entropy never holds the log-probabilities of the whole vocabulary twice
-    token_logps = -F.cross_entropy(predictions, token_id, reduction="none")
-    return token_logps.new_zeros(n_answers).index_add(0, token_answer, token_logps)
+    token_logps = -F.cross_entropy(predictions, batch["token_id"], reduction="none")
+    answers = token_logps.new_zeros(len(batch["answer_length"]))
+    return answers.index_add(0, batch["token_answer"], token_logps)
 
 
 def dpo_losses(

@@ -14,11 +14,12 @@ from peft import LoraConfig
 from trl import DPOConfig
 
 from persodpo.errors import UserError
-from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.models import cache_folder, device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair
 from persodpo.params import MethodParams, TrainParams, TransformersModel
 from persodpo.training.collator import SharedPromptCollator
-from persodpo.training.groups import group_pairs, pair_weights
+from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
+from persodpo.training.reference import reference_logps
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
 
@@ -62,11 +63,16 @@ def train_policy(
         raise UserError(
             f"The pair set {method.pairs} has no pairs to train on; run the stage pair."
         )
-    tokenizer = load_tokenizer(base.model, base.revision, f"models.{params.model}.model")
-    rows = _weighted_rows(pairs, method, params)
-    weights = load_causal_lm(
-        base.model, base.revision, f"models.{params.model}.model", params.dtype
-    )
+    key = f"models.{params.model}.model"
+    tokenizer = load_tokenizer(base.model, base.revision, key)
+    collator = SharedPromptCollator(tokenizer.pad_token_id)
+    rows = [
+        row | tokenize_group(row, tokenizer, params.max_length)
+        for row in _weighted_rows(pairs, method, params)
+    ]
+    weights = load_causal_lm(base.model, base.revision, key, params.dtype)
+    references = reference_logps(weights, rows, collator, cache_folder() / "reference")
+    rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
     adapter_folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=adapter_folder.parent) as scratch:
         trainer = ScoreWeightedDPOTrainer(
@@ -74,13 +80,12 @@ def train_policy(
             model=weights,
             args=_config(params, scratch),
             train_dataset=Dataset.from_list(rows),
-            data_collator=SharedPromptCollator(tokenizer.pad_token_id),
+            data_collator=collator,
             processing_class=tokenizer,
             peft_config=LoraConfig(
                 task_type="CAUSAL_LM",
                 r=params.lora_r,
                 lora_alpha=params.lora_alpha,
-                lora_dropout=params.lora_dropout,
                 target_modules="all-linear",
             ),
         )
@@ -119,7 +124,6 @@ def _config(params: TrainParams, folder: str) -> DPOConfig:
         warmup_steps=params.warmup_steps,
         max_grad_norm=params.max_grad_norm,
         beta=params.beta,
-        max_length=params.max_length,
         seed=params.seed,
         bf16=fast_dtype(params.dtype) is torch.bfloat16,
         gradient_checkpointing=False,
