@@ -18,7 +18,7 @@ from peft import PeftModel
 from persodpo.generation import generate_responses
 from persodpo.generation.local import answer_with_model
 from persodpo.metrics import METRICS
-from persodpo.models import load_causal_lm, load_tokenizer
+from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.params import Params
 from persodpo.records import Prompt, Response, Row, Score
 from persodpo.scorers import score_responses
@@ -45,9 +45,10 @@ def evaluate_policy(
     base = params.trained_model()
     key = f"models.{params.train.model}.model"
     tokenizer = load_tokenizer(base.model, base.revision, key)
-    weights = load_causal_lm(base.model, base.revision, key, params.generate.dtype)
-    # merged, an adapter costs no time at each token
+    weights = load_causal_lm(base.model, base.revision, key, "float32")
+    # merged, an adapter costs no time at each token; merged in float32, it loses nothing
     policy = PeftModel.from_pretrained(weights, str(adapter_folder)).merge_and_unload()
+    policy = policy.to(fast_dtype(params.generate.dtype))
     responses = answer_with_model(
         name, policy, tokenizer, base, prompts, params.generate, params.sample.max_words
     )
@@ -77,8 +78,10 @@ def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
         `words`, mean of the valid answers; `repeated` (see `repeated_share`) and
         `distinct_2` (see there) over all answers, of a failed one its raw text;
         `seconds`, median per response; and under `all` and `valid` each metric's
-        mean and standard deviation (population) over all and over valid answers.
-        A number that no answer gives is None.
+        mean and standard deviation (population) over all and over valid answers. A
+        value that couldn't be computed counts as the worst over all, as it does in
+        the total score, is left out over valid ones, and is counted in
+        `missing_values`. A number that no answer gives is None.
     """
     scores = pd.DataFrame([row.score.model_dump() for row in evaluated])
     answers = [row.response.parsed or row.response.raw for row in evaluated]
@@ -92,7 +95,8 @@ def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
         "repeated": repeated_share(answers),
         "distinct_2": distinct_2(answers),
         "seconds": float(pd.Series([row.response.seconds for row in evaluated]).median()),
-        "all": _mean_and_sd(scores),
+        "missing_values": int(valid[list(METRICS)].isna().to_numpy().sum()),
+        "all": _mean_and_sd(scores.fillna({key: metric.worst for key, metric in METRICS.items()})),
         "valid": _mean_and_sd(valid),
     }
 

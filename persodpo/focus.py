@@ -87,7 +87,8 @@ def _place(text_before: str) -> str:
     """Where a text breaks off: the line, and the last dialogue that begins before it."""
     line = text_before.count("\n") + 1
     ids = re.findall(r'"(?:dialogID|id)"\s*:\s*"?([^",}]*[^",}\s])[",]', text_before)
-    return f"line {line}, {f'in dialogue {ids[-1]!r}' if ids else 'before the first dialogue'}"
+    where = f"in or after dialogue {ids[-1]!r}" if ids else "before the first dialogue"
+    return f"line {line}, {where}"
 
 
 def _read_focus(path: Path, text: str) -> Iterator[Dialogue]:
@@ -147,8 +148,11 @@ def _parse_json(path: Path, text: str, text_before: str) -> Any:
         raise UserError(
             f"{path}, {place}: not valid JSON ({error.msg.lower()}); is the file complete?"
         ) from error
-    except RecursionError as error:
-        raise UserError(f"{path}: nested too deeply for a file of dialogues.") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(
+            f"{path}: no file of dialogues; it is nested too deeply, or has a number of thousands "
+            "of digits."
+        ) from error
 
 
 def _read_id(path: Path, entry: Any, key: str, place: str) -> str:

@@ -11,7 +11,6 @@ safetensors under the cache folder and loaded from there, because packed weights
 are slow and can't be trained.
 """
 
-import contextlib
 import importlib.metadata
 import os
 import re
@@ -116,9 +115,13 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
             finished = Path(scratch, "model")
             model.save_pretrained(finished)
             AutoTokenizer.from_pretrained(**where).save_pretrained(finished)
-            # fails when another process was faster, and its folder is as good
-            with contextlib.suppress(OSError):
+            try:
                 finished.rename(folder)
+            except OSError:
+                if (
+                    not folder.is_dir()
+                ):  # else another process was faster, and its folder is as good
+                    raise
     return folder
 
 

@@ -6,7 +6,7 @@ Two pair sets:
     dpo       the paper's baseline: every valid response is chosen over every
               invalid one to the same prompt, whatever their scores
 
-Identical texts and equal scores are never paired. A side of a pair is the
+Identical texts are never paired, nor equal scores in persodpo. A side of a pair is the
 model's raw text, so that a pair carries the format as well as the content.
 """
 

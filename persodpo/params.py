@@ -30,6 +30,7 @@ PARAMS_FILE = Path("params.yaml")
 
 # Keys become file names, stage names and parts of DVC's dotted parameter paths.
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -46,7 +47,7 @@ class SampleParams(Section):
     valid_file: Text
     n_train: PositiveInt
     n_valid: PositiveInt
-    seed: NonNegativeInt
+    seed: Seed
     max_words: PositiveInt
 
 
@@ -67,7 +68,7 @@ class TransformersModel(Section):
     persona: bool
     temperature: NonNegativeFloat
     top_p: Annotated[float, Field(gt=0, le=1)]
-    seed: NonNegativeInt
+    seed: Seed
 
 
 class ReferenceModel(Section):
@@ -117,7 +118,7 @@ class PairingParams(Section):
 
     margin: NonNegativeFloat
     max_per_prompt: PositiveInt | None
-    seed: NonNegativeInt
+    seed: Seed
 
 
 class MethodParams(Section):
@@ -145,7 +146,7 @@ class TrainParams(Section):
     lora_r: PositiveInt
     lora_alpha: PositiveInt
     dtype: Literal["auto", "float32", "bfloat16"]
-    seed: NonNegativeInt
+    seed: Seed
     methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
 
 

@@ -23,7 +23,7 @@ DVC_FILE = Path("dvc.yaml")
 PACKAGE = "persodpo"
 # Column of the training log that each plot over the steps shows.
 CURVES = {
-    "loss": "loss",
+    "loss": "loss/total",
     "gradient_norm": "grad_norm",
     "reward_margin": "rewards/margins",
     "reward_accuracy": "rewards/accuracies",

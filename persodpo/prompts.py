@@ -12,10 +12,12 @@ is passed over. `parse_response` never raises, whatever a model says.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _decoder = json.JSONDecoder()
+_OBJECT = re.compile(r'\{\s*"')
 
 
 def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) -> str:
@@ -59,33 +61,35 @@ def parse_response(raw: str) -> str | None:
         The stripped answer of the first object that keeps the contract, or None
         if there is none.
     """
-    start = raw.find("{")
-    while start >= 0:
-        value, end = _decode(raw, start)
-        if isinstance(value, dict) and value.keys() == {"response"}:
+    for value in _complete_objects(raw):
+        if value.keys() == {"response"}:
             answer = value["response"]
             if isinstance(answer, str) and answer.strip() and _is_unicode(answer):
                 return answer.strip()
-        start = raw.find("{", end)
     return None
 
 
 def object_is_closed(raw: str) -> bool:
-    """Tell whether the JSON object of an answer is complete, so that generation can stop.
+    """Tell whether a text holds a complete JSON object, so that generation can stop."""
+    return next(_complete_objects(raw), None) is not None
 
-    The object is the one that the first brace opens, whatever its fields, or any
-    that keeps the contract.
+
+def _complete_objects(raw: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects of a text, up to the first one that is open or broken.
+
+    A brace without a quotation mark behind it is prose and is passed over. What
+    stands inside an open or broken object is not an object of its own.
     """
     start = raw.find("{")
-    return start >= 0 and (_decode(raw, start)[0] is not None or parse_response(raw) is not None)
-
-
-def _decode(raw: str, start: int) -> tuple[dict[str, Any] | None, int]:
-    """The object that the brace at `start` opens and the position behind it, if it is complete."""
-    try:
-        return _decoder.raw_decode(raw, start)
-    except (ValueError, RecursionError):
-        return None, start + 1
+    while start >= 0:
+        try:
+            value, end = _decoder.raw_decode(raw, start)
+            yield value
+        except (ValueError, RecursionError):
+            if _OBJECT.match(raw, start):
+                return
+            end = start + 1
+        start = raw.find("{", end)
 
 
 def _is_unicode(text: str) -> bool:

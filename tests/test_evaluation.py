@@ -21,7 +21,7 @@ ROWS = [
     evaluated("a", "a b c d", seconds=1.0, c=1.0),
     evaluated("b", "a b c d", seconds=2.0, c=0.0, p=None),
     evaluated("c", "e f", seconds=9.0, c=1.0, words=200),
-    evaluated("d", None, seconds=1.0, c=-1.0),
+    evaluated("d", None, seconds=1.0, c=-1.0, p=0.0),
 ]
 
 
@@ -37,7 +37,9 @@ def test_a_worked_example():
     assert summary["seconds"] == 1.5
     assert summary["all"]["c"] == pytest.approx({"mean": 0.25, "sd": (11 / 16) ** 0.5})
     assert summary["valid"]["c"]["mean"] == pytest.approx(2 / 3)
-    assert summary["all"]["p"]["mean"] == pytest.approx(0.5)
+    assert summary["all"]["p"]["mean"] == pytest.approx((0.5 + 0 + 0.5 + 0) / 4)
+    assert summary["valid"]["p"]["mean"] == pytest.approx(0.5)
+    assert summary["missing_values"] == 1
 
 
 def test_a_candidate_that_always_fails():

@@ -56,7 +56,7 @@ def test_a_greedy_answer_is_the_plain_loops(tiny_model, tokenizer, prompts):
         assert response.raw == text
 
 
-def test_sampling_depends_on_the_seed_only(tiny_model, prompts):
+def test_sampling_follows_the_seed(tiny_model, prompts):
     first, again, other, greedy = (
         raws(generate_responses("m", model(tiny_model, temperature=t, seed=seed), prompts,
                                 params(), 110))
@@ -65,6 +65,17 @@ def test_sampling_depends_on_the_seed_only(tiny_model, prompts):
     assert first == again
     assert first != other
     assert first != greedy
+
+
+def test_no_decoding_setting_comes_from_the_checkpoint(tiny_model, tokenizer, prompts):
+    outputs = []
+    for penalty in (1.0, 50.0):
+        weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+        weights.generation_config.repetition_penalty = penalty
+        outputs.append(
+            raws(answer_with_model("m", weights, tokenizer, model("x"), prompts[:2], params(), 110))
+        )
+    assert outputs[0] == outputs[1]
 
 
 def test_the_persona_can_be_left_out(tiny_model, prompts):
@@ -105,7 +116,7 @@ def test_a_real_answer_ends_when_its_object_closes(tokenizer):
 
 @pytest.mark.parametrize(
     ("steps", "done_after"),
-    [(['{"response"', ': "a', '"}', "xx"], 3), (['{"a": {"b": 1', "}", ' "', "}"], None)],
+    [(['{"response"', ': "a', '"}', "xx"], 3), (['{"a": {"response": "b"', "}", " "], None)],
 )
 def test_the_stop_waits_for_the_outermost_brace(tokenizer, steps, done_after):
     prompt = tokenizer("{}")["input_ids"]  # a closed object in the prompt doesn't count

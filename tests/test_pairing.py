@@ -80,6 +80,15 @@ def test_the_invariants_of_pairs(rows, margin, more):
         assert pair.score_chosen - pair.score_rejected >= margin
         assert pair.score_chosen > pair.score_rejected
         assert pair.chosen[0].content != pair.rejected[0].content
+    assert len(keys(pairs)) == len(pairs)
+    responses = list(rows.itertuples(index=False))
+    assert keys(pairs) == {
+        (one.id, one.model, two.model)
+        for one in responses
+        for two in responses
+        if one.id == two.id and one.raw != two.raw and one.s_total > two.s_total
+        and one.s_total - two.s_total >= margin
+    }  # fmt: skip
     assert pairs_or_none("persodpo", rows.iloc[::-1], params(margin)) == pairs
     assert keys(pairs_or_none("persodpo", rows, params(margin + more))) <= keys(pairs)
     valid = rows.set_index(["id", "model"])["valid"]

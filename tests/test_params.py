@@ -83,6 +83,7 @@ def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
         ("a: 1\na: 2\n", "line 2: the key 'a' stands there twice"),
         ("a: [1\n", "line 2: "),
         ("a: \x00\n", "not a YAML file"),
+        ("? [a]\n: 1\n", "line 1: a key must be a word"),
     ],
 )
 def test_what_is_not_yaml(tmp_path, text, message):
@@ -105,7 +106,10 @@ def test_numbers_survive_being_written_by_dvc(number, tmp_path_factory):
 
 def test_yaml_12_rules(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("rate: 5e-07\nword: no\ntruth: true\nversion: 1.5\ncount: 3\n")
-    rules_12 = {"rate": 5e-7, "word": "no", "truth": True, "version": 1.5, "count": 3}
-    assert load_yaml(path) == rules_12
-    assert yaml.safe_load(path.read_text())["rate"] == "5e-07"  # the reason for our loader
+    path.write_text(
+        "rate: 5e-07\nword: no\ntruth: true\nversion: 1.5\ncount: 3\nzero: 010\noctal: 0o17\n"
+        "hex: 0x1F\ntime: 1:30\nnothing: null\nempty:\nminus: -2\nbig: 1e3\n"
+    )
+    assert load_yaml(path) == YAML(typ="safe").load(path.read_text())
+    assert load_yaml(path)["rate"] == 5e-7
+    assert yaml.safe_load(path.read_text()) != load_yaml(path)

@@ -165,6 +165,8 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
     page = (workspace.folder / "dvc_plots/index.html").read_text()
     for title in ("Training loss", "Reward margin", "Failure ratio", "Total scores"):
         assert title in page
+    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo_sft.csv")
+    assert str(log["rewards/margins"].iloc[-1]) in page
     workspace.run("git", "checkout", "-q", "--", ".")
     workspace.run("dvc", "checkout", "-q")
 
@@ -172,10 +174,11 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
+        ("scoring.w9=1", "Could not override 'scoring.w9'"),  # DVC's own words
+        ("+scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
         ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a number, not 'abc'"),
         ("train.learning_rate=-1", "error: params.yaml: train.learning_rate must be greater than"),
-        ("train.nonsense=1", "error: params.yaml: train.nonsense is an unknown key"),
+        ("+train.nonsense=1", "error: params.yaml: train.nonsense is an unknown key"),
     ],
 )
 def test_a_bad_setting_is_refused(workspace, setting, message):

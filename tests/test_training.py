@@ -1,5 +1,6 @@
 """The loss, the layout and the trainer, held to TRL's own trainer on a tiny model."""
 
+import json
 import re
 
 import numpy as np
@@ -294,6 +295,11 @@ def test_a_whole_run(settings, tmp_path, tokenizer):
     assert log["loss"].tolist() == runs[1].log["loss"].tolist()  # same seed, same losses
     assert sorted(file.name for file in (tmp_path / "a/adapter").iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors"]  # fmt: skip
+    saved = [(tmp_path / n / "adapter/adapter_config.json").read_text() for n in "ab"]
+    assert saved[0] == saved[1]
+    targets = json.loads(saved[0])["target_modules"]
+    assert targets == sorted(targets)
+    assert json.loads(saved[0])["base_model_name_or_path"] == base.model
     one, two = (load_file(tmp_path / n / "adapter/adapter_model.safetensors") for n in "ab")
     assert all(torch.equal(one[name], two[name]) for name in one)
     model = AutoModelForCausalLM.from_pretrained(base.model)

@@ -58,6 +58,8 @@ def answer_with_model(
     ]
     token_ids = [_apply_chat_template(tokenizer, text) for text in texts]
     config = _generation_config(weights, tokenizer, model, params)
+    # generate() would take what the config leaves open from the checkpoint's own
+    weights.generation_config = config
     # longest first: a batch that doesn't fit in memory fails at the start, not at the end
     order = sorted(range(len(prompts)), key=lambda i: len(token_ids[i]), reverse=True)
     answers: dict[int, Response] = {}

@@ -53,7 +53,8 @@ def score_responses(
     }
     rows = iter(range(len(valid)))
     return [
-        _row(response, values, next(rows) if response.parsed else None) for response in responses
+        _row(response, values, next(rows) if response.parsed is not None else None)
+        for response in responses
     ]
 
 

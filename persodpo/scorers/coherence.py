@@ -2,9 +2,8 @@
 
 The cosine of the sentence embeddings of the last turn and the answer, in [0, 1]
 (a negative cosine counts as 0). It stands in for the paper's Coh-UniEval (Zhong
-et al., EMNLP 2022, arXiv:2210.07197), which needs a T5-large; on Topical-Chat's
-human ratings of coherence its Spearman correlation is .44, UniEval's .61
-(../shared/design.md). It is never reported under UniEval's name.
+et al., EMNLP 2022, arXiv:2210.07197), which needs a T5-large, and is never
+reported under UniEval's name.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,8 @@
 The cosine of the mean word vectors of the joined persona and of the answer, in
 [-1, 1], higher for nearer. Tokens are blank-separated and lower-cased, without
 NLTK's English stop words and without words that have no vector. Source:
-PersoBench (Afzoon et al., arXiv:2410.03198), which uses GoogleNews word2vec; with
-GloVe 6B 50d (Pennington et al., EMNLP 2014) the Spearman correlation with the
-published values is .87 (../shared/design.md).
+PersoBench (Afzoon et al., arXiv:2410.03198), which uses GoogleNews word2vec; the
+embedded default has GloVe 6B 50d (Pennington et al., EMNLP 2014).
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 One point if the persona entails the answer, and a second if the reference
 entails it too, so the score is 0, 1 or 2. Source: PersoBench's code (Afzoon et
-al., arXiv:2410.03198), as read in ../shared/design.md.
+al., arXiv:2410.03198).
 """
 
 from collections.abc import Sequence

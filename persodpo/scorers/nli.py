@@ -60,6 +60,13 @@ class NliHead:
                 "(python -m persodpo.scorers.train_nli_head --help)."
             ) from error
         self._encode = encode
+        width = encode(["width"]).shape[1]
+        if self._hidden[0].shape[0] != 4 * width:
+            raise UserError(
+                f"params.yaml: scorers.nli_head {path!r} was trained on embeddings of "
+                f"{self._hidden[0].shape[0] // 4} dimensions, but scorers.encoder gives {width}; "
+                "train the head anew (python -m persodpo.scorers.train_nli_head --help)."
+            )
 
     def classify(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
         """Judge pairs of texts.

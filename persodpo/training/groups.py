@@ -60,7 +60,8 @@ def tokenize_group(
 
     Returns:
         `prompt_ids`, and `answer_ids`, a list of tokens per answer, which end as the
-        template ends a turn.
+        template ends a turn (also an answer that was cut at `generate.max_tokens`, as
+        in TRL).
 
     Raises:
         UserError: A prompt with its longest answer is longer than `max_length`; it is

@@ -23,7 +23,9 @@ def shared_prompt_logps(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         logits_to_keep=int(batch["logits_to_keep"]),
         use_cache=False,
     )
-    predictions = output.logits[batch["token_row"], batch["token_column"]].float()
+    # a flat index_select, because the gradient of indexing by two tensors adds in any order
+    places = batch["token_row"] * output.logits.shape[1] + batch["token_column"]
+    predictions = output.logits.flatten(0, 1).index_select(0, places).float()
     # cross_entropy never holds the log-probabilities of the whole vocabulary twice
     token_logps = -F.cross_entropy(predictions, batch["token_id"], reduction="none")
     answers = token_logps.new_zeros(len(batch["answer_length"]))

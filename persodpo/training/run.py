@@ -1,5 +1,6 @@
 """One training run: from a pair set and a method's settings to a LoRA adapter."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from persodpo.errors import UserError
 from persodpo.models import cache_folder, device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair
 from persodpo.params import MethodParams, TrainParams, TransformersModel
+from persodpo.records import write_text
 from persodpo.training.collator import SharedPromptCollator
 from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
 from persodpo.training.reference import reference_logps
@@ -74,7 +76,7 @@ def train_policy(
     references = reference_logps(weights, rows, collator, cache_folder() / "reference")
     rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
     adapter_folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=adapter_folder.parent) as scratch:
+    with TemporaryDirectory(dir=cache_folder()) as scratch:
         trainer = ScoreWeightedDPOTrainer(
             sft_weight=method.sft_weight,
             model=weights,
@@ -92,11 +94,22 @@ def train_policy(
         trainer.train()
         finished = Path(scratch, "adapter")
         trainer.model.save_pretrained(finished)
-        # an empty form, not a model card
-        (finished / "README.md").unlink(missing_ok=True)
+        _make_reproducible(finished, base)
         shutil.rmtree(adapter_folder, ignore_errors=True)
-        finished.rename(adapter_folder)
+        shutil.move(finished, adapter_folder)
     return _summary(trainer, n_pairs=len(pairs), n_prompts=len(rows))
+
+
+def _make_reproducible(adapter: Path, base: TransformersModel) -> None:
+    """Take out of a saved adapter what differs between two equal runs."""
+    # an empty form, not a model card
+    (adapter / "README.md").unlink(missing_ok=True)
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base.model  # not the folder of this machine
+    config["revision"] = base.revision
+    config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set
+    write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _weighted_rows(
@@ -137,7 +150,7 @@ def _config(params: TrainParams, folder: str) -> DPOConfig:
 
 def _summary(trainer: ScoreWeightedDPOTrainer, n_pairs: int, n_prompts: int) -> TrainingRun:
     history = pd.DataFrame(trainer.state.log_history)
-    log = history[history["loss"].notna()] if "loss" in history else history
+    log = history[history["loss"].notna()]
     log = log.drop(columns=[c for c in log if str(c).startswith(("train_", "total_"))])
     last = log.tail(max(1, len(log) // 5))
     return TrainingRun(
@@ -146,7 +159,7 @@ def _summary(trainer: ScoreWeightedDPOTrainer, n_pairs: int, n_prompts: int) -> 
             "pairs": n_pairs,
             "prompts": n_prompts,
             "steps": int(trainer.state.global_step),
-            "loss": float(last["loss"].mean()),
+            "loss": float(last["loss/total"].mean()),
             "reward_margin": float(last["rewards/margins"].mean()),
             "reward_accuracy": float(last["rewards/accuracies"].mean()),
             "train_seconds": float(history["train_runtime"].dropna().iloc[-1]),

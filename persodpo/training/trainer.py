@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from trl import DPOTrainer
 
 from persodpo.training.collator import COLUMNS, Batch
@@ -33,6 +34,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         pairs = [len(weights) for weights in self.train_dataset["weight"]]
         # Dividing a batch's summed loss by the pairs an average batch has, not by its own number,
         # makes every pair of the training set count alike, whatever prompts it is batched with.
+        # The logged `loss` swings with a batch's pairs therefore; `loss/total` is their mean.
         self._mean_pairs = sum(pairs) / len(pairs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -53,6 +55,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         margins = rewards[chosen] - rewards[rejected]
         self._record(
             {
+                "loss/total": weight * losses + self.sft_weight * nll,
                 "loss/dpo": losses,
                 "loss/nll_chosen": nll,
                 "rewards/chosen": rewards[chosen],
@@ -68,4 +71,5 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         """Keep values (M,) for the log, which shows their mean over the pairs since the last."""
         metrics: defaultdict[str, list[float]] = self._metrics["train"]
         for name, value in values.items():
-            metrics[name] += self.accelerator.gather(value.detach()).tolist()
+            # as objects, since processes have different numbers of pairs
+            metrics[name] += gather_object(value.detach().tolist())
