@@ -7,9 +7,9 @@ from persodpo.records import Response, Score
 from persodpo.report import candidates_table, table_1
 
 
-def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None):
+def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw"):
     response = Response(
-        id=id_, model="m", raw="raw", parsed=parsed, seconds=seconds, prompt_tokens=1,
+        id=id_, model="m", raw=raw, parsed=parsed, seconds=seconds, prompt_tokens=1,
         words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
     )  # fmt: skip
     score = Score(id=id_, model="m", raw="raw", valid=parsed is not None, words=response.words,
@@ -21,7 +21,7 @@ ROWS = [
     evaluated("a", "a b c d", seconds=1.0, c=1.0),
     evaluated("b", "a b c d", seconds=2.0, c=0.0, p=None),
     evaluated("c", "e f", seconds=9.0, c=1.0, words=200),
-    evaluated("d", None, seconds=1.0, c=-1.0, p=0.0),
+    evaluated("d", None, seconds=1.0, c=-1.0, p=0.0, raw="x y x y"),
 ]
 
 
@@ -33,7 +33,7 @@ def test_a_worked_example():
     assert summary["length_compliance"] == 0.5
     assert summary["words"] == pytest.approx((4 + 4 + 200) / 3)
     assert summary["repeated"] == 0.5
-    assert summary["distinct_2"] == pytest.approx(4 / 7)
+    assert summary["distinct_2"] == pytest.approx(6 / 10)  # what d says counts, too
     assert summary["seconds"] == 1.5
     assert summary["all"]["c"] == pytest.approx({"mean": 0.25, "sd": (11 / 16) ** 0.5})
     assert summary["valid"]["c"]["mean"] == pytest.approx(2 / 3)

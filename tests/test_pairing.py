@@ -128,3 +128,15 @@ def test_the_pool_is_counted():
     rows = EXAMPLE.assign(c=0.0, ue=0.0, coh=0.0, p=[None, 0.1, None, 0.1, 0.1, 0.0])
     # the missing value of a failed response doesn't count
     assert response_metrics(rows) == {"responses": 6, "valid": 4, "missing_values": 1}
+
+
+def test_equal_scores_are_never_paired():
+    rows = table([("a", "m1", "x", True, 0.5), ("a", "m2", "y", True, 0.5)])
+    assert pairs_or_none("persodpo", rows, params(margin=0.0)) == []
+
+
+def test_the_cap_draws_at_random():
+    rows = table([("a", f"m{i}", str(i), True, i / 10) for i in range(6)])
+    drawn = {frozenset(keys(make_pairs("persodpo", rows, PROMPTS, params(0.0, 1, seed))))
+             for seed in range(10)}  # fmt: skip
+    assert len(drawn) > 1
