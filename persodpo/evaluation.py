@@ -31,17 +31,28 @@ class Evaluated(Row):
     score: Score
 
 
-def evaluate_baseline(name: str, prompts: Sequence[Prompt], params: Params) -> list[Evaluated]:
-    """Let a baseline answer all prompts, and score the answers."""
-    model = params.models[params.evaluate.baselines[name]]
-    responses = generate_responses(name, model, prompts, params.generate, params.sample.max_words)
-    return _scored(prompts, responses, params)
-
-
-def evaluate_policy(
+def evaluate_candidate(
     name: str, adapter_folder: Path, prompts: Sequence[Prompt], params: Params
 ) -> list[Evaluated]:
-    """Let a trained method answer all prompts as its base model would, and score the answers."""
+    """Let a candidate answer all prompts, and score the answers.
+
+    Args:
+        name: A key of `evaluate.baselines` or of `train.methods`.
+        adapter_folder: The adapter of a trained method; a baseline has none.
+        prompts: What to answer.
+        params: All parameters.
+
+    Returns:
+        One row per prompt, in the prompts' order.
+
+    Raises:
+        UserError: The candidate's model can't be found.
+    """
+    max_words = params.sample.max_words
+    if name in params.evaluate.baselines:
+        model = params.models[params.evaluate.baselines[name]]
+        responses = generate_responses(name, model, prompts, params.generate, max_words)
+        return _scored(prompts, responses, params)
     base = params.trained_model()
     key = f"models.{params.train.model}.model"
     tokenizer = load_tokenizer(base.model, base.revision, key)
@@ -50,7 +61,7 @@ def evaluate_policy(
     policy = PeftModel.from_pretrained(weights, str(adapter_folder)).merge_and_unload()
     policy = policy.to(fast_dtype(params.generate.dtype))
     responses = answer_with_model(
-        name, policy, tokenizer, base, prompts, params.generate, params.sample.max_words
+        name, policy, tokenizer, base, prompts, params.generate, max_words
     )
     return _scored(prompts, responses, params)
 

@@ -6,7 +6,7 @@ Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores),
 Params  generate, scorers, sample.max_words, the model's section in models
 """
 
-from persodpo.evaluation import evaluate_baseline, evaluate_policy, summarise
+from persodpo.evaluation import evaluate_candidate, summarise
 from persodpo.params import load_params
 from persodpo.records import Prompt, read_rows, write_rows
 from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
@@ -15,13 +15,10 @@ from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
 def main(candidate: str) -> None:
     """Run the stage for one key of evaluate.baselines or train.methods."""
     params = load_params()
-    if candidate not in params.evaluate.baselines:
-        pick(params.train.methods, candidate, "train.methods")
+    # before the prompts are read, so that a mistyped name is told first
+    pick(dict.fromkeys(params.candidates()), candidate, "evaluate.baselines + train.methods")
     prompts = read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt)
-    if candidate in params.evaluate.baselines:
-        rows = evaluate_baseline(candidate, prompts, params)
-    else:
-        rows = evaluate_policy(candidate, ARTIFACTS / f"policies/{candidate}", prompts, params)
+    rows = evaluate_candidate(candidate, ARTIFACTS / f"policies/{candidate}", prompts, params)
     write_rows(ARTIFACTS / f"evaluations/{candidate}.jsonl", rows)
     metrics = summarise(rows, params.sample.max_words)
     write_json(ARTIFACTS / f"evaluations/{candidate}.json", metrics)
