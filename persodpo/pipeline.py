@@ -4,8 +4,9 @@
 
 Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
 an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
-and report gather, the metrics and the curves of every method, and the package's
-modules among each stage's dependencies. Comments and all else stay as they are.
+and report gather, the files of logged responses, the metrics of every model and
+method, the curves, and the package's modules among each stage's dependencies.
+Comments and all else stay as they are.
 """
 
 import ast
@@ -16,7 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from persodpo.params import PARAMS_FILE, Params, load_params
+from persodpo.params import PARAMS_FILE, LoggedModel, Params, load_params
 from persodpo.records import write_text
 
 DVC_FILE = Path("dvc.yaml")
@@ -53,15 +54,16 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
     for name, stage in document["stages"].items():
         body = stage.get("do", stage)
         modules = [str(path) for path in imported_files(_script(body["cmd"]))]
-        gathered = fan_in.get(name)
-        others = [
+        gathered = fan_in.get(name, [])
+        written_by_hand = [
             dependency
             for dependency in body.get("deps", [])
-            if not dependency.startswith((f"{PACKAGE}/", "stages/"))
-            and (gathered is None or not dependency.startswith(_folders(gathered)))
+            if dependency.startswith(("artifacts/", "${"))
+            and not dependency.startswith(_folders(gathered))
         ]
-        body["deps"] = [*others, *(gathered or []), *modules]
+        body["deps"] = [*written_by_hand, *gathered, *modules]
     document["metrics"] = [
+        *(f"artifacts/generation/{model}.json" for model in params.models),
         "artifacts/pairs/metrics.json",
         *(f"artifacts/training/{method}.json" for method in params.train.methods),
         *(f"artifacts/evaluations/{candidate}.json" for candidate in params.candidates()),
@@ -76,15 +78,24 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
 
 
 def fan_in_files(params: Params) -> Mapping[str, list[str]]:
-    """The files that a stage gathers from all instances of other stages."""
+    """The files that a stage gathers from all instances of other stages, and the logged responses.
+
+    A logged file is a dependency of all models, because DVC can't template one for some of
+    them; a change costs the others seconds, since their answers are cached.
+    """
+    logged = [model.file for model in params.models.values() if isinstance(model, LoggedModel)]
+    logged = list(dict.fromkeys(logged))
     return {
+        "generate": logged,
+        "baseline": logged,
         "pair": [f"artifacts/scores/{model}.jsonl" for model in params.models],
         "report": [f"artifacts/evaluations/{name}.json" for name in params.candidates()],
     }
 
 
 def _folders(files: Iterable[str]) -> tuple[str, ...]:
-    return tuple({f"{Path(file).parent}/" for file in files})
+    """The folders of artifacts, all of whose files belong to the list."""
+    return tuple({f"{Path(file).parent}/" for file in files if file.startswith("artifacts/")})
 
 
 def _script(command: str) -> Path:

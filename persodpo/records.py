@@ -14,8 +14,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from persodpo.errors import UserError
+from persodpo.prompts import ContractResult
 
-FinishReason = Literal["json", "stop", "length", "reference"]
+FinishReason = Literal[
+    "json", "stop", "length", "content_filter", "refusal", "other", "reference", "logged"
+]
 
 
 class Row(BaseModel):
@@ -43,31 +46,60 @@ class Prompt(Row):
     text: str
 
 
+class Answer(Row):
+    """What a model said to one request.
+
+    Attributes:
+        raw: The text exactly as the model gave it, of a refusal the reason it gave.
+        finish_reason: `json` (stopped when the object closed), `stop` (the model ended
+            by itself), `length` (cut), `content_filter` or `refusal` (the server or the
+            model wouldn't answer), `other`; `reference` or `logged` (no model was called).
+        seconds: Wall-clock time of the call, or the answer's share of its batch's; None
+            if unknown.
+        prompt_tokens: Tokens of the prompt, chat template included; None if unknown.
+        completion_tokens: Tokens the model generated; None if unknown.
+        served_model: The model that the server says it ran; None for a local one.
+        system_fingerprint: The server's mark of its configuration, if it gives one.
+    """
+
+    raw: str
+    finish_reason: FinishReason
+    seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    served_model: str | None = None
+    system_fingerprint: str | None = None
+
+
 class Response(Row):
     """One model's answer to one prompt.
 
     Attributes:
         id: The prompt's id.
         model: The key of the model in `params.yaml`, or a candidate's name.
-        raw: The text exactly as the model gave it.
-        parsed: The answer inside the JSON contract, or None for a failure.
-        words: Number of blank-separated words of `parsed`, or of `raw` for a failure.
-        seconds: The response's share of its batch's wall-clock time, in seconds.
-        prompt_tokens: Tokens of the prompt, chat template included.
-        completion_tokens: Tokens the model generated.
-        finish_reason: `json` (stopped when the object closed), `stop` (the model
-            ended by itself), `length` (cut) or `reference` (not generated).
+        raw: The text exactly as the model gave it; see `Answer`.
+        contract: Whether it keeps the JSON contract (see `persodpo.prompts`).
+        answer: The answer of a `valid` or `salvaged` response, else None.
+        words: Number of blank-separated words of `answer`, or of `raw` without one.
+        seconds, prompt_tokens, completion_tokens, finish_reason, served_model,
+            system_fingerprint: See `Answer`.
+        request_key: Key of the answer in the cache (see `persodpo.generation.request`);
+            None if no model was called.
     """
 
     id: str
     model: str
     raw: str
-    parsed: str | None
+    contract: ContractResult
+    answer: str | None
     words: int
-    seconds: float
-    prompt_tokens: int
-    completion_tokens: int
+    seconds: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
     finish_reason: FinishReason
+    served_model: str | None
+    system_fingerprint: str | None
+    request_key: str | None
 
 
 class Score(Row):
@@ -92,11 +124,16 @@ RowT = TypeVar("RowT", bound=Row)
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, making its folder if needed."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically, making its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         # mkstemp makes the file private; an artifact is as readable as any other file
         Path(name).chmod(0o644)
         Path(name).replace(path)

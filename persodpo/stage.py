@@ -1,7 +1,8 @@
-"""What all stage scripts share: where the artifacts lie, and how a stage is run."""
+"""What all stages share: where artifacts and caches lie, and how a stage is run."""
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,15 @@ T = TypeVar("T")
 # which in a temporary experiment's copy may be another workspace's.
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again, or was paid for, outside the DVC graph.
+
+    DVC sets DVC_ROOT for every stage, to the main workspace even in `--temp` and
+    queued experiments, which therefore share one cache.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
 
 
 def run_stage(main: Callable[..., None], *arguments: str) -> None:

@@ -2,13 +2,14 @@
 
 Reads   artifacts/prompts/train.jsonl
 Writes  artifacts/responses/<model>.jsonl
+        artifacts/generation/<model>.json (metrics)
 Params  generate, models.<model>, sample.max_words
 """
 
 from persodpo.generation import generate_responses
 from persodpo.params import load_params
 from persodpo.records import Prompt, read_rows, write_rows
-from persodpo.stage import ARTIFACTS, pick, run_stage
+from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
 
 
 def main(model: str) -> None:
@@ -16,10 +17,11 @@ def main(model: str) -> None:
     params = load_params()
     settings = pick(params.models, model, "models")
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
-    responses = generate_responses(
+    generated = generate_responses(
         model, settings, prompts, params.generate, params.sample.max_words
     )
-    write_rows(ARTIFACTS / f"responses/{model}.jsonl", responses)
+    write_rows(ARTIFACTS / f"responses/{model}.jsonl", generated.responses)
+    write_json(ARTIFACTS / f"generation/{model}.json", generated.metrics)
 
 
 if __name__ == "__main__":

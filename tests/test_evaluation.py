@@ -9,7 +9,9 @@ from persodpo.report import candidates_table, table_1
 
 def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw"):
     response = Response(
-        id=id_, model="m", raw=raw, parsed=parsed, seconds=seconds, prompt_tokens=1,
+        id=id_, model="m", raw=raw, contract="none" if parsed is None else "valid",
+        answer=parsed, seconds=seconds, prompt_tokens=1, served_model=None,
+        system_fingerprint=None, request_key=None,
         words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
     )  # fmt: skip
     score = Score(id=id_, model="m", raw="raw", valid=parsed is not None, words=response.words,

@@ -1,10 +1,15 @@
 import json
+from collections import Counter
 
+import pandas as pd
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from persodpo.prompts import object_is_closed, parse_response, render_prompt, wrap_response
+
+LOGS = ROOT.parent / "shared/focus_logs/responses"
 
 answers = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 braceless = st.text(st.characters(codec="utf-8", exclude_characters="{}"))
@@ -13,27 +18,51 @@ braceless = st.text(st.characters(codec="utf-8", exclude_characters="{}"))
 @given(answer=answers, before=braceless, after=st.text())
 def test_an_answer_is_found_in_prose(answer, before, after):
     raw = f"{before}{wrap_response(answer)}{after}"
-    assert parse_response(raw) == answer.strip()
+    assert parse_response(raw) == ("valid", answer.strip())
     assert object_is_closed(raw)
 
 
 @given(answer=answers, indent=st.integers(0, 4), ascii_only=st.booleans())
 def test_an_answer_is_found_in_a_code_fence(answer, indent, ascii_only):
     body = json.dumps({"response": answer}, indent=indent, ensure_ascii=ascii_only)
-    assert parse_response(f"```json\n{body}\n```") == answer.strip()
+    assert parse_response(f"```json\n{body}\n```") == ("valid", answer.strip())
 
 
-@given(st.one_of(st.text(), st.text(alphabet='{}[]":\\ \nresponse')))
-def test_parsing_never_raises(raw):
-    parsed = parse_response(raw)
-    assert parsed is None or (parsed == parsed.strip() != "" and object_is_closed(raw))
+pieces = ["{", "}", '"', '"response"', ': "', "a", "\\", "\n", ",", "."]
+wild = st.one_of(
+    st.text(),
+    st.text(st.characters(), max_size=50),  # with halves of surrogate pairs
+    st.lists(st.sampled_from(pieces)).map("".join),
+)
+
+
+@given(wild, st.sampled_from(["strict", "released"]))
+def test_parsing_never_raises(raw, rule):
+    contract, answer = parse_response(raw, rule)
+    assert (answer is None) == (contract == "none")
+    if contract == "valid" and rule == "strict":
+        assert answer == answer.strip() != ""
+        assert object_is_closed(raw)
+    if contract == "salvaged":
+        assert answer == answer.strip() != ""
+        assert answer in raw
+        answer.encode("utf-8")
+
+
+@given(answers, st.data())
+def test_a_cut_answer_is_salvaged(answer, data):
+    whole = json.dumps({"response": answer}, ensure_ascii=False)
+    cut = whole[: data.draw(st.integers(len('{"response": "') + 1, len(whole) - 2))]
+    contract, salvaged = parse_response(cut)
+    assert contract != "valid"
+    assert salvaged is None or salvaged in whole
 
 
 @given(answer=answers, data=st.data())
 def test_a_cut_object_is_neither_closed_nor_an_answer(answer, data):
     whole = wrap_response(answer)
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    assert parse_response(cut) is None
+    assert parse_response(cut).contract != "valid"
     assert not object_is_closed(cut)
 
 
@@ -60,12 +89,52 @@ def test_a_cut_object_is_neither_closed_nor_an_answer(answer, data):
     ],
 )
 def test_what_is_no_answer(raw):
-    assert parse_response(raw) is None
+    assert parse_response(raw).contract != "valid"
+
+
+@pytest.mark.parametrize(
+    ("raw", "strict", "released"),
+    [
+        ('{"response": "a", "mood": "b"}', ("salvaged", "a"), ("valid", "a")),
+        ('{"response": ["a"]}', ("none", None), ("valid", "['a']")),
+        ('{"response": ""}', ("none", None), ("valid", "")),
+        ('{"response": "a {b} c"}', ("valid", "a {b} c"), ("salvaged", "a {b} c")),
+        (
+            '{"response": "He said "no"."}',
+            ("salvaged", 'He said "no"'),
+            ("salvaged", 'He said "no"'),
+        ),
+        ('{"response": "cut off...', ("salvaged", "cut off"), ("salvaged", "cut off")),
+        ('{"response" : "a" , "b": 1} {', ("salvaged", "a"), ("valid", "a")),
+        ("plain words", ("none", None), ("none", None)),
+    ],
+)
+def test_where_the_rules_differ(raw, strict, released):
+    assert parse_response(raw, "strict") == strict
+    assert parse_response(raw, "released") == released
+
+
+@pytest.mark.parametrize("raw", ["{" * 200_000, '{"' * 100_000, '"response": "' + '" ' * 50_000])
+def test_a_long_answer_ends_the_parser_soon(raw):
+    for rule in ("strict", "released"):
+        assert parse_response(raw, rule).contract != "valid"
+
+
+@pytest.mark.skipif(not LOGS.is_dir(), reason=f"{LOGS}: the published responses aren't here")
+def test_the_published_responses():
+    """Counts of the released rule as the paper's code gives them, and where ours differs."""
+    counts = Counter()
+    for file in LOGS.glob("*.csv"):
+        for raw in pd.read_csv(file, dtype=str, keep_default_na=False)["gen_response"]:
+            counts["released", parse_response(raw, "released").contract] += 1
+            counts["strict", parse_response(raw).contract] += 1
+    assert [counts["released", k] for k in ("valid", "salvaged", "none")] == [7363, 2984, 153]
+    assert [counts["strict", k] for k in ("valid", "salvaged", "none")] == [7364, 2983, 153]
 
 
 def test_the_first_object_that_keeps_the_contract_counts():
     raw = 'Use {braces}: {"a": 1} {"response": "yes"} {"response": "no"}'
-    assert parse_response(raw) == "yes"
+    assert parse_response(raw) == ("valid", "yes")
 
 
 def test_a_brace_inside_an_open_answer_does_not_close_it():

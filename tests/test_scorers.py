@@ -46,8 +46,10 @@ def prompt(persona="A man is playing a guitar.", turn="Where?", reference="r", i
 
 def response(parsed, id_="p", model="m"):
     raw = "no json" if parsed is None else wrap_response(parsed)
-    return Response(id=id_, model=model, raw=raw, parsed=parsed, words=3, seconds=0.0,
-                    prompt_tokens=0, completion_tokens=0, finish_reason="stop")  # fmt: skip
+    return Response(id=id_, model=model, raw=raw, answer=parsed, words=3, seconds=0.0,
+                    contract="none" if parsed is None else "valid", prompt_tokens=0,
+                    completion_tokens=0, finish_reason="stop", served_model=None,
+                    system_fingerprint=None, request_key=None)  # fmt: skip
 
 
 def test_nli_on_plain_cases(nli):

@@ -1,34 +1,161 @@
-"""Answers of one model of the pool to a set of prompts, by the model's backend."""
+"""Answers of one model to a set of prompts, by the model's backend, no call paid twice.
 
+A backend either reads answers that exist (`READERS`) or calls a model (`CALLERS`).
+Before the first call the cache is asked and the cost is estimated; every answer
+is in the cache as soon as it is received.
+"""
+
+import os
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from persodpo.generation.local import answer_with_transformers
-from persodpo.generation.reference import answer_with_reference
-from persodpo.params import GenerateParams, ModelParams
-from persodpo.records import Prompt, Response
+from persodpo.errors import UserError
+from persodpo.generation.cache import AnswerCache
+from persodpo.generation.cost import Estimate, Price, estimate, read_price
+from persodpo.generation.local import TransformersCaller
+from persodpo.generation.logged import read_logged
+from persodpo.generation.reference import read_reference
+from persodpo.generation.remote import OpenAICaller
+from persodpo.generation.request import Request, unique
+from persodpo.generation.tally import Tally, generation_metrics
+from persodpo.params import GenerateParams, ModelParams, OpenAIModel
+from persodpo.prompts import parse_response
+from persodpo.records import Answer, Prompt, Response
 
-BACKENDS: dict[str, Callable[..., list[Response]]] = {
-    "transformers": answer_with_transformers,
-    "reference": answer_with_reference,
+
+class Caller(Protocol):
+    """A backend that calls a model."""
+
+    def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
+        """One request per prompt, in the prompts' order; nothing is called."""
+
+    def answer(self, requests: Sequence[Request], tally: Tally) -> None:
+        """Call the model and hand each answer to `tally.keep` as soon as it is received."""
+
+
+READERS: dict[str, Callable[..., list[Answer]]] = {
+    "reference": read_reference,
+    "logged": read_logged,
+}
+CALLERS: dict[str, Callable[..., Caller]] = {
+    "transformers": TransformersCaller,
+    "openai": OpenAICaller,
 }
 
 
+class Generated(NamedTuple):
+    """A model's responses, one per prompt in the prompts' order, and numbers about them."""
+
+    responses: list[Response]
+    metrics: dict[str, Any]
+
+
 def generate_responses(
-    name: str, model: ModelParams, prompts: Sequence[Prompt], params: GenerateParams, max_words: int
-) -> list[Response]:
+    name: str,
+    model: ModelParams,
+    prompts: Sequence[Prompt],
+    params: GenerateParams,
+    max_words: int,
+    adapter: Path | None = None,
+) -> Generated:
     """Let one model answer all prompts.
 
     Args:
-        name: The model's key in `params.yaml`.
+        name: The model's key in `params.yaml`, or a candidate's name.
         model: Its section there.
-        prompts: What to answer.
+        prompts: What to answer, at least one.
         params: The settings that all models share.
         max_words: The most words an answer may have, as told in the prompt.
-
-    Returns:
-        One response per prompt, in the prompts' order.
+        adapter: The folder of a trained adapter on top, for the backend transformers.
 
     Raises:
-        UserError: The model can't be found or has no chat template.
+        UserError: The model can't be found or has no chat template; calls are forbidden,
+            would cost too much, or stay without an answer. What was answered is kept.
     """
-    return BACKENDS[model.backend](name, model, prompts, params, max_words)
+    if model.backend in READERS:
+        answers = READERS[model.backend](name, model, prompts)
+        rows = _responses(name, prompts, answers, [None] * len(prompts), params)
+        return Generated(rows, generation_metrics(rows, None, None))
+    options = {"adapter": adapter} if adapter else {}
+    caller = CALLERS[model.backend](name, model, params, **options)
+    requests = caller.requests(prompts, max_words)
+    cache, price = AnswerCache(), _price(name, model, params)
+    plan = estimate(name, requests, cache, price)
+    _check(plan, price, params)
+    with Tally(plan, cache, price, params.max_cost_usd) as tally:
+        if plan.calls:
+            missing = [request for request in unique(requests) if cache.get(request) is None]
+            caller.answer(missing, tally)
+    found = [tally.noted.get(request.key) or cache.get(request) for request in requests]
+    answers = [answer for answer in found if answer is not None]
+    keys = [None if request.key in tally.noted else request.key for request in requests]
+    rows = _responses(name, prompts, answers, keys, params)
+    return Generated(rows, generation_metrics(rows, tally, price))
+
+
+def estimate_model(
+    name: str,
+    model: ModelParams,
+    prompts: Sequence[Prompt],
+    params: GenerateParams,
+    max_words: int,
+) -> Estimate:
+    """Tell what `generate_responses` would take, without a call.
+
+    Raises:
+        UserError: The model or its price can't be found.
+    """
+    if model.backend in READERS:
+        return Estimate(name, 0, 0, 0, 0, 0, 0.0)
+    requests = CALLERS[model.backend](name, model, params).requests(prompts, max_words)
+    return estimate(name, requests, AnswerCache(), _price(name, model, params))
+
+
+def _price(name: str, model: ModelParams, params: GenerateParams) -> Price | None:
+    return read_price(Path(params.prices), name, model) if isinstance(model, OpenAIModel) else None
+
+
+def _check(plan: Estimate, price: Price | None, params: GenerateParams) -> None:
+    """Say what is ahead, and refuse it where it is forbidden or too dear."""
+    cost = f", about {plan.cost_usd:.4f} dollars" if price else ""
+    sys.stderr.write(
+        f"{plan.model}: {plan.requests} requests, {plan.cached} cached, {plan.calls} calls to "
+        f"make, about {plan.prompt_tokens} tokens in, at most {plan.completion_tokens} out{cost}\n"
+    )
+    if plan.calls and os.environ.get("PERSODPO_OFFLINE", "0") not in ("", "0"):
+        raise UserError(
+            f"{plan.model}: {plan.calls} of {plan.requests} answers aren't in the cache, and "
+            "PERSODPO_OFFLINE forbids every call; unset it, or fetch the answers (dvc pull)."
+        )
+    if plan.cost_usd > params.max_cost_usd:
+        raise UserError(
+            f"{plan.model}: its {plan.calls} calls would cost about {plan.cost_usd:.4f} dollars, "
+            f"more than generate.max_cost_usd = {params.max_cost_usd:g}; raise it in params.yaml, "
+            "or sample fewer prompts."
+        )
+
+
+def _responses(
+    name: str,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    keys: Sequence[str | None],
+    params: GenerateParams,
+) -> list[Response]:
+    rows = []
+    for prompt, answer, key in zip(prompts, answers, keys, strict=True):
+        contract, text = parse_response(answer.raw, params.contract)
+        rows.append(
+            Response(
+                id=prompt.id,
+                model=name,
+                contract=contract,
+                answer=text,
+                words=len((answer.raw if text is None else text).split()),
+                request_key=key,
+                **answer.model_dump(),
+            )
+        )
+    return rows

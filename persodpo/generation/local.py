@@ -1,173 +1,234 @@
 """The backend `transformers`: a model that answers on this machine.
 
 What makes it fast: prompts are answered in batches of similar length, so little
-is padded; and an answer ends as soon as its JSON object is closed.
+is padded; keys and values are written into a static cache instead of being
+copied at every token; and an answer ends as soon as its JSON object is closed.
 """
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from accelerate.utils import find_executable_batch_size
+from peft import PeftModel
 from transformers import (
     GenerationConfig,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    StoppingCriteria,
     StoppingCriteriaList,
-    set_seed,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
 )
 
-from persodpo.models import load_causal_lm, load_tokenizer
+from persodpo.generation.decoding import ObjectClosed, RowSampler
+from persodpo.generation.request import Request, chat
+from persodpo.generation.tally import Tally
+from persodpo.models import (
+    device,
+    fast_dtype,
+    folder_hash,
+    load_causal_lm,
+    load_tokenizer,
+    weights_hash,
+)
 from persodpo.params import GenerateParams, TransformersModel
-from persodpo.prompts import object_is_closed, parse_response, render_prompt
-from persodpo.records import FinishReason, Prompt, Response
+from persodpo.records import Answer, FinishReason, Prompt
+
+Keep = Callable[[Request, Answer], None]
+
+CPU_BATCH_SIZE = 32
+ACCELERATOR_BATCH_SIZE = 128
 
 
-def answer_with_transformers(
-    name: str,
-    model: TransformersModel,
-    prompts: Sequence[Prompt],
-    params: GenerateParams,
-    max_words: int,
-) -> list[Response]:
-    """Load a model and let it answer all prompts; see `persodpo.generation`."""
-    key = f"models.{name}.model"
-    tokenizer = load_tokenizer(model.model, model.revision, key)
-    weights = load_causal_lm(model.model, model.revision, key, params.dtype)
-    return answer_with_model(name, weights, tokenizer, model, prompts, params, max_words)
+class TransformersCaller:
+    """Asks one model of the pool, with a trained adapter or without one.
+
+    Args:
+        name: The model's key in `params.yaml`.
+        model: Its section there.
+        params: The settings that all models share.
+        adapter: The folder of an adapter on top.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: TransformersModel,
+        params: GenerateParams,
+        adapter: Path | None = None,
+    ) -> None:
+        self.key = f"models.{name}.model"
+        self.model = model
+        self.params = params
+        self.adapter = adapter
+
+    def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
+        """One request per prompt; no weights are loaded, only their hash is taken."""
+        model = self.model
+        weights = weights_hash(model.model, model.revision, self.key)
+        return [
+            Request(
+                provider="transformers",
+                model=None if weights else model.model,
+                revision=model.revision,
+                weights=weights,
+                adapter=folder_hash(self.adapter) if self.adapter else None,
+                dtype=str(fast_dtype(self.params.dtype)).removeprefix("torch."),
+                messages=chat(prompt, model.persona, max_words),
+                max_tokens=self.params.max_tokens,
+                temperature=model.temperature,
+                top_p=model.top_p if model.temperature else None,
+                seed=model.seed if model.temperature else None,
+            )
+            for prompt in prompts
+        ]
+
+    def answer(self, requests: Sequence[Request], tally: Tally) -> None:
+        """Load the model and let it answer; answers are kept batch by batch."""
+        tokenizer = load_tokenizer(self.model.model, self.model.revision, self.key)
+        weights = self._load_weights()
+        if self.params.batch_size:
+            batch_size = self.params.batch_size
+        else:
+            batch_size = CPU_BATCH_SIZE if device().type == "cpu" else ACCELERATOR_BATCH_SIZE
+        answer_requests(weights, tokenizer, requests, batch_size, tally.keep)
+
+    def _load_weights(self) -> PreTrainedModel:
+        where = (self.model.model, self.model.revision, self.key)
+        if self.adapter is None:
+            return load_causal_lm(*where, self.params.dtype)
+        # merged, an adapter costs no time at each token; merged in float32, it loses nothing
+        policy = PeftModel.from_pretrained(load_causal_lm(*where, "float32"), str(self.adapter))
+        return policy.merge_and_unload().to(fast_dtype(self.params.dtype))
 
 
-def answer_with_model(
-    name: str,
+def answer_requests(
     weights: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    model: TransformersModel,
-    prompts: Sequence[Prompt],
-    params: GenerateParams,
-    max_words: int,
-) -> list[Response]:
-    """Let loaded weights answer all prompts, decoding as `model` says.
+    requests: Sequence[Request],
+    batch_size: int,
+    keep: Keep,
+) -> None:
+    """Let a loaded model answer requests that differ in their messages only.
 
-    Returns:
-        One response per prompt, in the prompts' order.
+    Args:
+        weights: The model.
+        tokenizer: Its tokenizer.
+        requests: What to answer, at least one.
+        batch_size: So many are answered at once; half as many after each time that memory
+            runs out.
+        keep: Called with each request and its answer, batch by batch.
     """
-    texts = [
-        prompt.text if model.persona else render_prompt([], prompt.turns, max_words)
-        for prompt in prompts
-    ]
-    token_ids = [_apply_chat_template(tokenizer, text) for text in texts]
-    config = _generation_config(weights, tokenizer, model, params)
-    # generate() would take what the config leaves open from the checkpoint's own
-    weights.generation_config = config
-    # longest first: a batch that doesn't fit in memory fails at the start, not at the end
-    order = sorted(range(len(prompts)), key=lambda i: len(token_ids[i]), reverse=True)
-    answers: dict[int, Response] = {}
     weights.eval()
-    set_seed(model.seed)
-    with tqdm(total=len(prompts), desc=f"{name}: answers", unit="prompt") as progress:
-        for start in range(0, len(order), params.batch_size):
-            rows = order[start : start + params.batch_size]
-            begin = time.perf_counter()
-            texts_out = _answer_batch(weights, tokenizer, [token_ids[i] for i in rows], config)
-            seconds = (time.perf_counter() - begin) / len(rows)
-            for i, (raw, completion_tokens, finish_reason) in zip(rows, texts_out, strict=True):
-                parsed = parse_response(raw)
-                answers[i] = Response(
-                    id=prompts[i].id,
-                    model=name,
-                    raw=raw,
-                    parsed=parsed,
-                    words=len((raw if parsed is None else parsed).split()),
-                    seconds=seconds,
-                    prompt_tokens=len(token_ids[i]),
-                    completion_tokens=completion_tokens,
-                    finish_reason=finish_reason,
-                )
-            progress.update(len(rows))
-    return [answers[i] for i in range(len(prompts))]
+    # in place of the checkpoint's own, from which generate() would take what is left open
+    weights.generation_config = _generation_config(weights, tokenizer, requests[0])
+    # longest first: a batch that doesn't fit in memory fails at the start, not at the end
+    waiting = sorted(
+        ((_apply_chat_template(tokenizer, request), request) for request in requests),
+        key=lambda row: len(row[0]),
+        reverse=True,
+    )
+    sizes = itertools.count(1)
+
+    def halve() -> int:
+        return batch_size >> next(sizes)
+
+    def answer_waiting(size: int) -> None:
+        while waiting:
+            batch = waiting[:size]
+            for (_, request), answer in zip(
+                batch, _answer_batch(weights, tokenizer, batch), strict=True
+            ):
+                keep(request, answer)
+            del waiting[:size]
+
+    find_executable_batch_size(
+        answer_waiting, starting_batch_size=batch_size, reduce_batch_size_fn=halve
+    )()
 
 
-def _apply_chat_template(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _apply_chat_template(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
     encoding = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True
+        [message.model_dump() for message in request.messages],
+        add_generation_prompt=True,
+        return_dict=True,
     )
     return list(encoding["input_ids"])
-
-
-def _generation_config(
-    weights: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    model: TransformersModel,
-    params: GenerateParams,
-) -> GenerationConfig:
-    """All decoding settings in one object, so that none comes from the checkpoint unseen."""
-    sampling = {"temperature": model.temperature, "top_p": model.top_p, "top_k": 0}
-    return GenerationConfig(
-        max_new_tokens=params.max_tokens,
-        do_sample=model.temperature > 0,
-        eos_token_id=weights.generation_config.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **(sampling if model.temperature > 0 else {}),
-    )
 
 
 def _answer_batch(
     weights: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    token_ids: list[list[int]],
-    config: GenerationConfig,
-) -> list[tuple[str, int, FinishReason]]:
-    """Generate for one batch: each answer's text, number of tokens and reason to end."""
-    batch = tokenizer.pad({"input_ids": token_ids}, padding_side="left", return_tensors="pt").to(
-        weights.device
-    )
-    prompt_length = batch["input_ids"].shape[1]
-    closed = _ObjectClosed(tokenizer, prompt_length)
+    batch: Sequence[tuple[list[int], Request]],
+) -> list[Answer]:
+    """Generate for one batch of prompts' tokens with their requests."""
+    begin = time.perf_counter()
+    request = batch[0][1]
+    inputs = tokenizer.pad(
+        {"input_ids": [ids for ids, _ in batch]}, padding_side="left", return_tensors="pt"
+    ).to(weights.device)
+    prompt_length = inputs["input_ids"].shape[1]
+    closed = ObjectClosed(tokenizer, prompt_length)
+    end_ids = weights.generation_config.eos_token_id
     with torch.inference_mode():
         output = weights.generate(
-            **batch, generation_config=config, stopping_criteria=StoppingCriteriaList([closed])
+            **inputs,
+            logits_processor=_sampling(request, [r.random_seed for _, r in batch], prompt_length),
+            stopping_criteria=StoppingCriteriaList([closed]),
+        )[:, prompt_length:].cpu()
+    seconds = (time.perf_counter() - begin) / len(batch)
+    answers = []
+    for i, (ids, _) in enumerate(batch):
+        length, reason = _end(output[i], closed.length.get(i), end_ids)
+        answers.append(
+            Answer(
+                raw=tokenizer.decode(output[i, :length], skip_special_tokens=True),
+                finish_reason=reason,
+                seconds=seconds,
+                prompt_tokens=len(ids),
+                completion_tokens=length,
+            )
         )
-    end_ids = torch.tensor(config.eos_token_id, device=output.device).reshape(-1)
-    results: list[tuple[str, int, FinishReason]] = []
-    for i, row in enumerate(output[:, prompt_length:]):
-        ended = torch.isin(row, end_ids).nonzero()
-        length: int
-        reason: FinishReason
-        if i in closed.length:
-            length, reason = closed.length[i], "json"  # what follows in the row is padding
-        elif len(ended):
-            length, reason = int(ended[0]), "stop"
-        else:
-            length, reason = len(row), "length"
-        text = tokenizer.decode(row[:length], skip_special_tokens=True)
-        results.append((text, length, reason))
-    return results
+    return answers
 
 
-class _ObjectClosed(StoppingCriteria):  # type: ignore[misc]  # skipped by mypy, see pyproject
-    """Ends each row of a batch when the JSON object of its answer is complete.
+def _generation_config(
+    weights: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Request
+) -> GenerationConfig:
+    """All decoding settings; greedy, because `_sampling` leaves one token where it draws."""
+    # private in transformers 5.23, which has no public question for it
+    static = weights._can_compile_fullgraph
+    return GenerationConfig(
+        max_new_tokens=request.max_tokens,
+        do_sample=False,
+        eos_token_id=weights.generation_config.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        cache_implementation="static" if static else None,
+        disable_compile=True,  # it would compile anew for each length of prompts
+    )
 
-    Args:
-        tokenizer: Turns the generated tokens back into text.
-        prompt_length: Number of (padded) prompt tokens in front of each row.
-    """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_length: int) -> None:
-        self.tokenizer = tokenizer
-        self.prompt_length = prompt_length
-        self.length: dict[int, int] = {}
-        """Number of generated tokens of each row that is done."""
+def _sampling(request: Request, seeds: list[int], prompt_length: int) -> LogitsProcessorList:
+    if not request.temperature:
+        return LogitsProcessorList()
+    top_p = [TopPLogitsWarper(request.top_p)] if request.top_p and request.top_p < 1 else []
+    return LogitsProcessorList(
+        [
+            TemperatureLogitsWarper(request.temperature),
+            *top_p,
+            RowSampler(seeds, prompt_length, request.max_tokens),
+        ]
+    )
 
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
-    ) -> torch.Tensor:
-        """Tell which rows are done; shape (batch,), bool."""
-        # only a token with a brace can close an object, so most steps decode one token a row
-        for i, token in enumerate(self.tokenizer.batch_decode(input_ids[:, -1:])):
-            if "}" in token and i not in self.length:
-                answer = input_ids[i, self.prompt_length :]
-                if object_is_closed(self.tokenizer.decode(answer, skip_special_tokens=True)):
-                    self.length[i] = len(answer)
-        done = [i in self.length for i in range(len(input_ids))]
-        return torch.tensor(done, device=input_ids.device)
+
+def _end(
+    row: torch.Tensor, closed: int | None, end_ids: int | list[int]
+) -> tuple[int, FinishReason]:
+    """Number of tokens of an answer, and why it ended."""
+    if closed is not None:
+        return closed, "json"  # what follows in the row is padding
+    ended = torch.isin(row, torch.tensor(end_ids)).nonzero()
+    return (int(ended[0]), "stop") if len(ended) else (len(row), "length")

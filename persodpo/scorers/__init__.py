@@ -40,9 +40,9 @@ def score_responses(
         UserError: A scorer's model can't be found.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
-    valid = [response for response in responses if response.parsed is not None]
+    valid = [response for response in responses if response.contract == "valid"]
     asked = [by_id[response.id] for response in valid]
-    answers = [response.parsed or "" for response in valid]
+    answers = [response.answer or "" for response in valid]
     encoder = load_encoder(params.encoder, params.encoder_revision, params.batch_size)
     nli = NliHead(params.nli_head, encoder)
     values = {
@@ -53,7 +53,7 @@ def score_responses(
     }
     rows = iter(range(len(valid)))
     return [
-        _row(response, values, next(rows) if response.parsed is not None else None)
+        _row(response, values, next(rows) if response.contract == "valid" else None)
         for response in responses
     ]
 
@@ -67,7 +67,7 @@ def _row(response: Response, values: dict[str, np.ndarray], row: int | None) -> 
         id=response.id,
         model=response.model,
         raw=response.raw,
-        valid=response.parsed is not None,
+        valid=response.contract == "valid",
         words=response.words,
         **{key: None if math.isnan(value) else value for key, value in scores.items()},
     )

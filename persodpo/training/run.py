@@ -15,10 +15,11 @@ from peft import LoraConfig
 from trl import DPOConfig
 
 from persodpo.errors import UserError
-from persodpo.models import cache_folder, device, fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair
 from persodpo.params import MethodParams, TrainParams, TransformersModel
 from persodpo.records import write_text
+from persodpo.stage import cache_folder
 from persodpo.training.collator import SharedPromptCollator
 from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
 from persodpo.training.reference import reference_logps

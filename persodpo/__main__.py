@@ -1,0 +1,5 @@
+"""`python -m persodpo`: see `persodpo.cli`."""
+
+from persodpo.cli import main
+
+main()

@@ -1,0 +1,143 @@
+"""The count of a model's calls while they are made: progress, budget, and numbers afterwards."""
+
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+from tqdm import tqdm
+
+from persodpo.generation.cache import AnswerCache
+from persodpo.generation.cost import Estimate, Price
+from persodpo.generation.request import Request
+from persodpo.records import Answer, Response
+
+
+class Tally:
+    """Keeps every answer in the cache as it comes, and counts.
+
+    Args:
+        plan: What was estimated before the first call.
+        cache: Where answers are kept.
+        price: The model's price; None on this machine.
+        max_cost_usd: The budget.
+    """
+
+    def __init__(
+        self, plan: Estimate, cache: AnswerCache, price: Price | None, max_cost_usd: float
+    ) -> None:
+        self.plan = plan
+        self.cache = cache
+        self.price = price
+        self.max_cost_usd = max_cost_usd
+        self.faults: Counter[str] = Counter()
+        self.noted: dict[str, Answer] = {}
+        self.made = 0
+        self.failed = 0
+        self.tokens = 0
+        self.cost_usd = 0.0
+        self.bar = tqdm(
+            total=plan.requests, initial=plan.cached, desc=plan.model, unit="answer", miniters=1
+        )
+
+    def __enter__(self) -> Self:
+        self._show()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.close()
+
+    def keep(self, request: Request, answer: Answer) -> None:
+        """Put an answer into the cache, and count it."""
+        self.cache.put(request, answer)
+        self.made += 1
+        self.tokens += (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
+        self.cost_usd += answer_cost(answer, self.price)
+        self.bar.update()
+        self._show()
+
+    def note(self, request: Request, answer: Answer) -> None:
+        """Remember, for this run only, what the server did instead of answering."""
+        self.noted[request.key] = answer
+        self.bar.update()
+
+    def over_budget(self) -> str | None:
+        """Say so if the calls have cost more than the budget, although less was estimated."""
+        if self.cost_usd <= self.max_cost_usd:
+            return None
+        return (
+            f"{self.made} calls have cost {self.cost_usd:.4f} dollars, more than "
+            f"generate.max_cost_usd = {self.max_cost_usd:g}, although less was estimated"
+        )
+
+    def fault(self, kind: str) -> None:
+        """Count an attempt that brought no answer, by its kind."""
+        self.faults[kind] += 1
+        self._show()
+
+    def fail(self, message: str) -> None:
+        """Count a request that stays without an answer, and say why."""
+        self.failed += 1
+        self.bar.write(f"{self.plan.model}: {message}")
+        self._show()
+
+    def _show(self) -> None:
+        self.bar.set_postfix(
+            cached=self.plan.cached,
+            failed=self.failed,
+            retries=sum(self.faults.values()),
+            tokens=self.tokens,
+            usd=f"{self.cost_usd:.4f}",
+            refresh=False,
+        )
+
+
+def answer_cost(answer: Answer, price: Price | None) -> float:
+    """What an answer cost in US dollars; tokens that the server didn't count are taken as 0."""
+    if price is None:
+        return 0.0
+    return price.cost(answer.prompt_tokens or 0, answer.completion_tokens or 0)
+
+
+def generation_metrics(
+    responses: Sequence[Response], tally: Tally | None, price: Price | None
+) -> dict[str, Any]:
+    """Numbers about a model's responses.
+
+    Args:
+        responses: One per prompt, at least one.
+        tally: The count of this run's calls; None for a backend without calls.
+        price: The model's price; None on this machine.
+
+    Returns:
+        `prompts`, `failure_ratio` (share outside the contract), `contract` and
+        `finish_reasons` (counts), `prompt_tokens`, `completion_tokens`, `cost_usd` of all
+        responses whenever they were made, `seconds_per_response` (median); and of
+        this run `requests`, `cache_hits`, `calls`, `faults` (attempts without an
+        answer, by kind) and `spent_usd`.
+    """
+    table = pd.DataFrame([response.model_dump() for response in responses])
+    seconds = table["seconds"].astype(float).median()
+    return {
+        "prompts": len(table),
+        "failure_ratio": float((table["contract"] != "valid").mean()),
+        "contract": table["contract"].value_counts().sort_index().to_dict(),
+        "finish_reasons": table["finish_reason"].value_counts().sort_index().to_dict(),
+        "prompt_tokens": int(table["prompt_tokens"].sum()),
+        "completion_tokens": int(table["completion_tokens"].sum()),
+        "cost_usd": price.cost(table["prompt_tokens"].sum(), table["completion_tokens"].sum())
+        if price
+        else 0.0,
+        "seconds_per_response": None if pd.isna(seconds) else float(seconds),
+        "requests": tally.plan.requests if tally else 0,
+        "cache_hits": tally.plan.cached if tally else 0,
+        "calls": tally.made if tally else 0,
+        "faults": dict(sorted(tally.faults.items())) if tally else {},
+        "spent_usd": tally.cost_usd if tally else 0.0,
+    }
