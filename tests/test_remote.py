@@ -1,0 +1,325 @@
+"""The backend openai, against a server that plays faults and against `transformers serve`."""
+
+import email.utils
+import json
+import random
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import pytest
+from fault_server import FAULTS, reply_to
+from hypothesis import given
+from hypothesis import strategies as st
+from remote_workspace import KEY, RemoteWorkspace, attempts, fault_server, make_prompts, serve_model
+
+from benchmarks.generation import busiest_window
+from persodpo.generation.faults import CallError, read_retry_after
+from persodpo.generation.remote import read_answer
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log.jsonl"
+
+
+def workspace(tmp_path, url, n, **changes):
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    return RemoteWorkspace(folder, url, n, **changes)
+
+
+def holders_of_the_key(folder):
+    return [p for p in folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+
+
+def test_faults_cost_no_answer_and_no_second_call(tmp_path, log):
+    with fault_server(log, fault=0.05, latency=0.01, hang=3, retry_after=1) as url:
+        w = workspace(tmp_path, url, 200, timeout_seconds=1.5, requests_per_minute=3000,
+                      concurrency=32)  # fmt: skip
+        output = w.run()
+        assert "200 requests, 0 cached, 200 calls to make" in output
+        again = w.run()
+        assert "200 requests, 200 cached, 0 calls to make" in again
+    tries = attempts(log)
+    got = Counter(attempt["got"] for attempt in tries)
+    # a time-out is `gone` for the server, because its client has left
+    assert all(got[fault] > 0 for fault in FAULTS if fault != "timeout"), got
+    answered = Counter(attempt["prompt"] for attempt in tries if attempt["got"] == "answer")
+    assert len(answered) == 200
+    assert set(answered.values()) == {1}
+    for prompt, row in zip(make_prompts(200), w.responses(), strict=True):
+        assert (row["id"], row["raw"]) == (prompt.id, reply_to(prompt.text))
+        assert row["contract"] == "valid"
+        assert row["served_model"] == "some-model-0613"
+        assert row["system_fingerprint"] == "fp_test"
+        assert row["finish_reason"] == "stop"
+        assert row["seconds"] > 0
+    metrics = w.metrics()
+    assert metrics["cache_hits"] == metrics["requests"] == 200
+    assert metrics["calls"] == 0
+    assert metrics["cost_usd"] == pytest.approx(
+        (metrics["prompt_tokens"] + 2 * metrics["completion_tokens"]) / 1e6
+    )
+    # 3000 a minute are 50 a second and 1; the server's clock may be late for a few
+    assert busiest_window([attempt["came"] for attempt in tries], 1) <= 56
+    # the server echoed the key in its errors
+    assert all(attempt["authorization"] > len(KEY) for attempt in tries)
+    assert holders_of_the_key(tmp_path) == []
+    assert KEY not in output + again
+
+
+def test_retry_after_is_respected(tmp_path, log):
+    with fault_server(log, fault=1 / 6, seed=3, retry_after=2, hang=0) as url:
+        workspace(tmp_path, url, 12, attempts=50).run()
+    by_prompt = {}
+    for attempt in sorted(attempts(log), key=lambda attempt: attempt["came"]):
+        by_prompt.setdefault(attempt["prompt"], []).append(attempt)
+    waits = [
+        later["came"] - earlier["ended"]
+        for tries in by_prompt.values()
+        for earlier, later in pairwise(tries)
+        if earlier["got"] == "rate_limit"
+    ]
+    assert waits
+    assert min(waits) >= 2
+
+
+def test_killed_and_resumed(tmp_path, log):
+    """No kept answer is asked again, however often the run is killed."""
+    with fault_server(log, latency=0.05) as url:
+        w = workspace(tmp_path, url, 150, concurrency=4)
+        for _ in range(2):
+            kept, begin = w.cached(), time.time()
+            until = len(kept) + random.randrange(10, 50)
+            process = w.start()
+            while len(w.cached()) < until:
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+            assert not [a for a in attempts(log) if a["came"] > begin and a["prompt"] in kept]
+        kept, begin = w.cached(), time.time()
+        output = w.run()
+        assert f"150 requests, {len(kept)} cached, {150 - len(kept)} calls to make" in output
+        again = [a for a in attempts(log) if a["came"] > begin]
+    assert len(again) == 150 - len(kept)
+    assert not {a["prompt"] for a in again} & kept
+    assert len(w.cached()) == len(w.responses()) == 150
+
+
+def test_only_what_changes_the_request_is_asked_again(tmp_path, log):
+    """More prompts, other settings, a comment, another price: how many calls each costs."""
+    with fault_server(log) as url, fault_server(log) as other:
+        w = workspace(tmp_path, url, 10)
+
+        def calls(**changes):
+            w.params["models"]["remote"] |= changes
+            w.write()
+            w.run()
+            return w.metrics()["calls"]
+
+        assert calls() == 10
+        w.set_prompts(14)
+        assert calls() == 4
+        assert calls(concurrency=2, requests_per_minute=6000, attempts=3, timeout_seconds=9.0) == 0
+        w.prices[0]["input"] = 3.0
+        assert calls() == 0
+        assert w.metrics()["cost_usd"] > 0
+        assert calls(temperature=0.1) == 14
+        assert calls(sample_index=1) == 14
+        w.prices.append(w.prices[0] | {"base_url": other})
+        assert calls(base_url=other) == 14
+        assert calls(base_url=url) == 0
+        w.params["sample"]["max_words"] = 50  # the persona's absence renders the prompt anew
+        assert calls(persona=False) == 14
+
+
+@pytest.mark.parametrize("broken", ["everything", "the address"])
+def test_a_broken_server_ends_the_run_early(tmp_path, log, broken):
+    with fault_server(log, fault=0.5, hang=0, seed=1) as url:
+        w = workspace(tmp_path, url, 200, attempts=1, concurrency=4)
+        if broken == "the address":
+            w.params["models"]["remote"]["base_url"] = "http://127.0.0.1:9/v1"
+            w.prices[0]["base_url"] = "http://127.0.0.1:9/v1"
+            w.write()
+            message = "because no connection (All connection attempts failed)"
+        else:
+            message = "models.remote: 10 requests in a row failed, the last one because the server"
+        output = w.run(fails=True)
+    assert "error: models.remote: 10 requests in a row failed" in output
+    assert message in output
+    assert "answers received are kept." in output
+    assert len(attempts(log)) < 50
+
+
+def test_requests_without_an_answer_are_reported(tmp_path, log):
+    with fault_server(log, fault=0.02, hang=0, seed=1) as url:
+        w = workspace(tmp_path, url, 100, attempts=1)
+        output = w.run(fails=True)
+        kept = len(w.cached())
+        assert 80 < kept < 100
+        assert f"error: models.remote: {100 - kept} of 100 requests stay without an" in output
+        assert f"the {kept} answers received are kept" in output
+        assert not (w.folder / "artifacts/responses/remote.jsonl").exists()
+        w.params["models"]["remote"]["attempts"] = 20
+        w.write()
+        w.run()
+    assert w.metrics()["calls"] == 100 - kept
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers each attempt with the next of the server's `script`: a status and a body."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.keys.append(self.headers["Authorization"])
+        status, body = self.server.script[min(len(self.server.keys), len(self.server.script)) - 1]
+        text = (body if isinstance(body, str) else json.dumps(body)).replace(
+            "<key>", self.headers["Authorization"]
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def scripted():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    server.keys = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    yield server
+    server.shutdown()
+
+
+def reply(content="hi", finish_reason="stop", **message):
+    return {"choices": [{"message": {"content": content} | message,
+                         "finish_reason": finish_reason}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (401, {"error": {"message": "Incorrect key: <key>"}}, "401 (Error code: 401 - Incorrect"),
+        (404, {"error": {"message": "no model of this name"}}, "no model of this name"),
+        (429, {"error": {"message": "pay", "code": "insufficient_quota"}}, "429 (Error code: 429"),
+        (400, {"error": {"message": "unknown field\n\nx <key>"}}, "10 requests in a row failed"),
+        (200, "<html>Log in, <key></html>", "isn't JSON"),
+        (200, {"object": "error", "message": "<key>"}, "isn't of the chat API's form"),
+    ],
+)  # fmt: skip
+def test_what_no_further_attempt_mends(tmp_path, scripted, status, body, message):
+    scripted.script = [(status, body)]
+    w = workspace(tmp_path, scripted.url, 40, concurrency=1, attempts=1)
+    output = w.run(fails=True)
+    assert message in output
+    assert output.splitlines()[-1].startswith("error: models.remote: ")
+    assert KEY not in output
+    assert len(scripted.keys) == (1 if status in (401, 404, 429) else 10)
+    assert holders_of_the_key(tmp_path) == []
+
+
+def test_answers_are_recorded_as_what_they_are(tmp_path, scripted):
+    """Also the key that a server echoes in an answer, and half a surrogate pair, are no trouble."""
+    scripted.script = [
+        (200, reply("cut", "length")),
+        (200, reply("half", "content_filter")),
+        (200, reply(None, refusal="I won't.")),
+        (400, {"error": {"message": "filtered", "code": "content_filter"}}),
+        (200, reply(None, "length")),
+        (200, reply("your header: <key>", "eos")),
+        (200, json.dumps(reply("\ud83d"))),
+    ]
+    w = workspace(tmp_path, scripted.url, 7, concurrency=1)
+    w.run()
+    rows = [(row["raw"], row["finish_reason"]) for row in w.responses()]
+    assert rows == [("cut", "length"), ("half", "content_filter"), ("I won't.", "refusal"),
+                    ("", "content_filter"), ("", "length"), ("your header: Bearer ***", "other"),
+                    ("?", "stop")]  # fmt: skip
+    assert [row["request_key"] is None for row in w.responses()] == [False] * 3 + [True] + [
+        False
+    ] * 3
+    assert w.responses()[0]["prompt_tokens"] is None
+    assert w.metrics()["finish_reasons"] == {"content_filter": 2, "length": 2, "other": 1,
+                                             "refusal": 1, "stop": 1}  # fmt: skip
+    assert len(w.cached()) == 6  # an error, such as a filtered prompt, is not kept
+    assert holders_of_the_key(tmp_path) == []
+
+
+def test_the_key_comes_from_the_environment(tmp_path, scripted):
+    scripted.script = [(200, reply())]
+    w = workspace(tmp_path, scripted.url, 1)
+    assert (
+        "error: params.yaml: models.remote.api_key_env is TEST_API_KEY, and no such environment"
+        in (w.run(fails=True, TEST_API_KEY=""))
+    )
+    assert "holds characters no key has" in w.run(fails=True, TEST_API_KEY="a\nb")
+    w.run(TEST_API_KEY=f"{KEY}\n", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert scripted.keys == [f"Bearer {KEY}"]
+    w.params["models"]["remote"] |= {"api_key_env": None, "seed": 7}
+    w.write()
+    w.run(OPENAI_API_KEY="another-secret")
+    assert "another-secret" not in scripted.keys[-1]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["choices", "message", "content", "usage", "prompt_tokens", "refusal",
+                         "finish_reason", "model", "system_fingerprint"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(json_values)
+def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
+    try:
+        answer = read_answer(value, 0.1)
+    except CallError as error:
+        assert error.passing
+    else:
+        answer.model_dump_json().encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", 0), ("", 0), (None, 0),
+     ("Mon, 01 Jan 2001 00:00:00 GMT", 0)],
+)  # fmt: skip
+def test_retry_after_as_a_number_or_a_past_date(value, expected):
+    assert read_retry_after({} if value is None else {"retry-after": value}) == expected
+
+
+def test_retry_after_as_a_date():
+    date = email.utils.formatdate(time.time() + 30, usegmt=True)
+    assert 28 < read_retry_after({"retry-after": date}) <= 30
+
+
+@given(st.text())
+def test_no_retry_after_is_trouble(value):
+    assert read_retry_after({"retry-after": value}) >= 0
+
+
+def test_a_real_server(tmp_path, tiny_model):
+    """`transformers serve` with a tiny model: the same text as the backend transformers gives."""
+    with serve_model(str(tiny_model)) as (url, name):
+        w = workspace(tmp_path, url, 4, model=name, temperature=0.0, seed=0, concurrency=2,
+                      timeout_seconds=120.0)  # fmt: skip
+        w.params["generate"] |= {"max_tokens": 12, "dtype": "float32"}
+        w.write()
+        w.run()
+        assert w.metrics()["calls"] == 4
+        assert "4 cached, 0 calls" in w.run(PERSODPO_OFFLINE="1")
+    served = w.responses()
+    w.params["models"]["remote"] = w.params["models"]["smollm2_greedy"] | {"model": str(tiny_model)}
+    w.write()
+    w.run()
+    for row, local in zip(served, w.responses(), strict=True):
+        assert row["raw"] == local["raw"]
+        assert row["prompt_tokens"] == local["prompt_tokens"]
