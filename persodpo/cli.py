@@ -12,11 +12,10 @@ import pandas as pd
 import typer
 
 from persodpo.errors import UserError
-from persodpo.evaluation import Evaluated
 from persodpo.generation import CALLERS, estimate_model
 from persodpo.generation.cache import AnswerCache, Damaged, Entry, Line
 from persodpo.params import Params, load_params
-from persodpo.records import Answer, Prompt, Response, read_rows
+from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
 from persodpo.sampling import sample_prompts
 from persodpo.stage import ARTIFACTS
 

@@ -17,15 +17,8 @@ import pandas as pd
 from persodpo.generation import generate_responses
 from persodpo.metrics import METRICS
 from persodpo.params import Params
-from persodpo.records import Prompt, Response, Row, Score
+from persodpo.records import Evaluated, Prompt
 from persodpo.scorers import score_responses
-
-
-class Evaluated(Row):
-    """One candidate's answer with its raw scores."""
-
-    response: Response
-    score: Score
 
 
 def evaluate_candidate(

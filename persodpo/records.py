@@ -119,6 +119,13 @@ class Score(Row):
     coh: float | None
 
 
+class Evaluated(Row):
+    """One candidate's answer to a validation prompt with its raw scores."""
+
+    response: Response
+    score: Score
+
+
 RowT = TypeVar("RowT", bound=Row)
 
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persodpo.evaluation import Evaluated, distinct_2, repeated_share, summarise
-from persodpo.records import Response, Score
+from persodpo.evaluation import distinct_2, repeated_share, summarise
+from persodpo.records import Evaluated, Response, Score
 from persodpo.report import candidates_table, table_1
 
 

@@ -129,7 +129,9 @@ def test_yaml_12_rules(tmp_path):
 
 
 def test_the_models_in_the_documentation_are_valid(tmp_path):
-    blocks = re.findall(r"```yaml\n(models:.*?)```", (ROOT / "docs/generation.md").read_text(), re.S)
+    blocks = re.findall(
+        r"```yaml\n(models:.*?)```", (ROOT / "docs/generation.md").read_text(), re.S
+    )
     assert len(blocks) == 2
     for block in blocks:
         for name, model in yaml.safe_load(block)["models"].items():

@@ -57,7 +57,11 @@ def test_imports_are_what_python_imports(monkeypatch):
         command = [sys.executable, "-c", code]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         loaded = set(output.split()) - {"stages/__init__.py"}
-        assert {str(file) for file in imported_files(script)} == loaded
+        found = {str(file) for file in imported_files(script)}
+        assert loaded <= found
+        # imported when it is first called, with what it imports itself
+        late = {str(file) for file in imported_files(Path("persodpo/generation/local.py"))}
+        assert found - loaded <= late
 
 
 def test_every_section_reaches_a_stage_that_reads_it(document):

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 from persodpo.errors import UserError
 from persodpo.generation.cache import AnswerCache
 from persodpo.generation.cost import Estimate, Price, estimate, read_price
-from persodpo.generation.local import TransformersCaller
 from persodpo.generation.logged import read_logged
 from persodpo.generation.reference import read_reference
 from persodpo.generation.remote import OpenAICaller
@@ -35,12 +34,19 @@ class Caller(Protocol):
         """Call the model and hand each answer to `tally.keep` as soon as it is received."""
 
 
+def _local_caller(*args: Any, **kwargs: Any) -> Caller:
+    # imported late, because torch takes seconds that a pool of servers need not wait
+    from persodpo.generation.local import TransformersCaller  # noqa: PLC0415
+
+    return TransformersCaller(*args, **kwargs)
+
+
 READERS: dict[str, Callable[..., list[Answer]]] = {
     "reference": read_reference,
     "logged": read_logged,
 }
 CALLERS: dict[str, Callable[..., Caller]] = {
-    "transformers": TransformersCaller,
+    "transformers": _local_caller,
     "openai": OpenAICaller,
 }
 
