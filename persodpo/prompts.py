@@ -28,7 +28,7 @@ ContractResult = Literal["valid", "salvaged", "none"]
 CONTRACT_VERSION = 1
 
 _decoder = json.JSONDecoder()
-_OBJECT = re.compile(r'\{\s*"')
+_OBJECT = re.compile(r'\{\s*["}]')
 _CLOSING = re.compile(r'"\s*[,}]')
 _FIELD = re.compile(r'"response"\s*:\s*"')
 
@@ -139,19 +139,17 @@ def object_is_closed(raw: str) -> bool:
 def _complete_objects(raw: str) -> Iterator[dict[str, Any]]:
     """The outermost JSON objects of a text, up to the first one that is open or broken.
 
-    A brace without a quotation mark behind it is prose and is passed over. What
+    A brace without a quotation mark or a closing brace behind it is prose and is passed over. What
     stands inside an open or broken object is not an object of its own.
     """
-    start = raw.find("{")
-    while start >= 0:
+    brace = _OBJECT.search(raw)
+    while brace:
         try:
-            value, end = _decoder.raw_decode(raw, start)
-            yield value
+            value, end = _decoder.raw_decode(raw, brace.start())
         except (ValueError, RecursionError):
-            if _OBJECT.match(raw, start):
-                return
-            end = start + 1
-        start = raw.find("{", end)
+            return
+        yield value
+        brace = _OBJECT.search(raw, end)
 
 
 def _is_unicode(text: str) -> bool:

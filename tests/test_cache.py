@@ -49,9 +49,11 @@ def test_ordinary_tools_can_read_it(tmp_path, requests):
     assert AnswerCache(tmp_path).get(requests[7]) == answer()
 
 
-def _write_many(folder, generate, n, copies):
+def _write_many(folder, generate, n, copies, barrier=None):
     requests = OpenAICaller("m", openai_model(), generate).requests(make_prompts(n), 110)
     cache = AnswerCache(folder)
+    if barrier:
+        barrier.wait()  # so that neither has seen the other's answers
     for request in requests:
         cache.put(request, answer(request.key * copies))
 
@@ -59,7 +61,7 @@ def _write_many(folder, generate, n, copies):
 def test_two_processes_at_once(tmp_path, generate):
     """Both write all of the same requests, with answers longer than a pipe's or page's buffer."""
     context = multiprocessing.get_context("fork")
-    arguments = (tmp_path, generate, 200, 300)
+    arguments = (tmp_path, generate, 200, 300, context.Barrier(2))
     processes = [context.Process(target=_write_many, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()

@@ -8,9 +8,9 @@ among them.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, Self
 
 from persodpo.prompts import CONTRACT_VERSION, render_prompt
 from persodpo.records import Prompt, Row
@@ -64,6 +64,11 @@ class Request(Row):
     def key(self) -> str:
         """64 hexadecimal digits."""
         return _sha256(self.model_dump())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed request, checked anew; pydantic's own copy would keep the old key."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(fields | dict(update or {})))
 
     @cached_property
     def random_seed(self) -> int:
