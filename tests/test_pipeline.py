@@ -175,6 +175,24 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
     workspace.run("dvc", "checkout", "-q")
 
 
+def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):
+    """Also in a copy of the workspace, where DVC runs temporary experiments."""
+    generation = "artifacts/generation/smollm2_greedy.json"
+    target = "generate@smollm2_greedy"
+    workspace.run("dvc", "exp", "run", "--temp", "-n", "larger", "-S", "sample.n_train=7", target)
+    workspace.run("dvc", "exp", "apply", "larger")
+    metrics = json.loads((workspace.folder / generation).read_text())
+    assert (metrics["requests"], metrics["cache_hits"], metrics["calls"]) == (7, 5, 2)
+    # larger by hand: what the experiment asked is there
+    path = workspace.folder / "params.yaml"
+    path.write_text(path.read_text().replace("n_train: 7", "n_train: 8 # one more"))
+    workspace.run("dvc", "repro", target)
+    metrics = json.loads((workspace.folder / generation).read_text())
+    assert (metrics["cache_hits"], metrics["calls"]) == (7, 1)
+    workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.run("dvc", "checkout", "-q")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
