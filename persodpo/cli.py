@@ -110,7 +110,8 @@ def prune(
         str | None, typer.Option(help="Entries of one model, as `cache show` names it.")
     ] = None,
     older_than: Annotated[
-        int | None, typer.Option(help="Entries received more than so many days ago.")
+        int | None,
+        typer.Option(min=0, max=36500, help="Entries received more than so many days ago."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them instead of counting.")] = False,
 ) -> None:

@@ -117,7 +117,7 @@ class OpenAIModel(Section):
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("this must be an address such as http://localhost:8000/v1")
-        if url.username or url.password or url.query or url.fragment:
+        if url.port == 0 or url.username or url.password or url.query or url.fragment:
             raise ValueError(
                 "this must be a plain address without a user, a password or a query; "
                 "name the variable that holds the key in api_key_env"
@@ -308,6 +308,9 @@ def _sentence(error: ValidationError) -> str:
         first["input"],
     )
     context = first.get("ctx", {})
+    # somebody may have put a key there, or anywhere in a section that can't be told
+    secret = location[-1:] in (["api_key_env"], ["base_url"])
+    shown = "what stands there" if secret else repr(context.get("tag", value))
     more = error.error_count() - 1
     also = f" (and {more} more {'mistake' if more == 1 else 'mistakes'})" if more else ""
     match kind:
@@ -317,20 +320,20 @@ def _sentence(error: ValidationError) -> str:
         case "missing":
             return f"{where} is missing{also}"
         case "float_type" | "float_parsing":
-            return f"{where} must be a number, not {value!r}{also}"
+            return f"{where} must be a number, not {shown}{also}"
         case "int_type" | "int_from_float" | "int_parsing":
-            return f"{where} must be a whole number, not {value!r}{also}"
+            return f"{where} must be a whole number, not {shown}{also}"
         case "bool_type":
-            return f"{where} must be true or false, not {value!r}{also}"
+            return f"{where} must be true or false, not {shown}{also}"
         case "string_type":
-            return f"{where} must be a text, not {value!r}{also}"
+            return f"{where} must be a text, not {shown}{also}"
         case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{where or 'the file'} must be a section of keys, not {value!r}{also}"
+            return f"{where or 'the file'} must be a section of keys, not {shown}{also}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"{where} must be {first['msg'].split('should be ')[-1]}, not {value!r}{also}"
+            return f"{where} must be {first['msg'].split('should be ')[-1]}, not {shown}{also}"
         case "literal_error" | "union_tag_invalid":
             expected = context.get("expected", context.get("expected_tags"))
-            return f"{where} must be one of {expected}, not {value!r}{also}"
+            return f"{where} must be one of {expected}, not {shown}{also}"
         case "union_tag_not_found":
             return f"{where}.backend is missing{also}"
         case "string_pattern_mismatch":
@@ -338,7 +341,7 @@ def _sentence(error: ValidationError) -> str:
         case "value_error":
             return (f"{where}: " if where else "") + f"{context['error']}{also}"
         case _:
-            return f"{where}: {first['msg']}, not {value!r}{also}"
+            return f"{where}: {first['msg']}, not {shown}{also}"
 
 
 def _known_keys(location: list[str], backend: str = "") -> Iterable[str]:

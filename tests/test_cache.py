@@ -119,6 +119,21 @@ def test_a_damaged_entry_is_never_served(tmp_path, requests, damage):
         AnswerCache(tmp_path).get(requests[0])
 
 
+def test_an_entry_that_was_moved_is_found_again(tmp_path, requests):
+    """Another process prunes the file whose lines this one has found."""
+    writer = AnswerCache(tmp_path)
+    for i, request in enumerate(requests[:3]):
+        writer.put(request, answer(f"answer {i}"))
+    del writer
+    reader = AnswerCache(tmp_path)
+    AnswerCache(tmp_path).remove(lambda line: line.entry.key == requests[0].key)
+    assert reader.get(requests[0]) is None
+    assert reader.get(requests[1]) == answer("answer 1")
+    reader = AnswerCache(tmp_path)
+    AnswerCache(tmp_path).remove(lambda line: True)
+    assert reader.get(requests[1]) is None
+
+
 def test_a_full_disk_is_told(tmp_path, requests, monkeypatch):
     cache = AnswerCache(tmp_path)
     cache.put(requests[0], answer())

@@ -79,6 +79,11 @@ def test_a_file_that_is_no_table_is_told(tmp_path, prompts, generate):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}: not a table"):
             generate_responses("old", logged(tmp_path / name), prompts, generate, 110)
+    (tmp_path / "long.csv").write_text("id,text\n0,hello,junk\n1,bye,junk\n")
+    with pytest.raises(UserError, match="more fields than its header"):
+        generate_responses("old", logged(tmp_path / "long.csv"), prompts, generate, 110)
+    with pytest.raises(UserError, match="not a table"):
+        generate_responses("old", logged(tmp_path), prompts, generate, 110)
     (tmp_path / "e.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
     with pytest.raises(UserError, match="1 rows, but 6 prompts"):
         generate_responses("old", logged(tmp_path / "e.jsonl"), prompts, generate, 110)

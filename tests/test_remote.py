@@ -1,5 +1,6 @@
 """The backend openai, against a server that plays faults and against `transformers serve`."""
 
+import asyncio
 import email.utils
 import json
 import random
@@ -11,12 +12,13 @@ from itertools import pairwise
 
 import pytest
 from fault_server import FAULTS, reply_to
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from remote_workspace import KEY, RemoteWorkspace, attempts, fault_server, make_prompts, serve_model
 
 from benchmarks.generation import busiest_window
 from persodpo.generation.faults import CallError, read_retry_after
+from persodpo.generation.limits import RateLimits
 from persodpo.generation.remote import read_answer
 
 
@@ -214,6 +216,9 @@ def reply(content="hi", finish_reason="stop", **message):
         (400, {"error": {"message": "unknown field\n\nx <key>"}}, "10 requests in a row failed"),
         (200, "<html>Log in, <key></html>", "isn't JSON"),
         (200, {"object": "error", "message": "<key>"}, "isn't of the chat API's form"),
+        (200, reply("", "error", refusal=None), "the server's reply holds an error"),
+        (200, "[" * 100_000, "isn't JSON"),
+        (200, "9" * 5000, "isn't JSON"),
     ],
 )  # fmt: skip
 def test_what_no_further_attempt_mends(tmp_path, scripted, status, body, message):
@@ -236,7 +241,7 @@ def test_answers_are_recorded_as_what_they_are(tmp_path, scripted):
         (400, {"error": {"message": "filtered", "code": "content_filter"}}),
         (200, reply(None, "length")),
         (200, reply("your header: <key>", "eos")),
-        (200, json.dumps(reply("\ud83d"))),
+        (200, json.dumps(reply("\ud83d") | {"model": "\ud800"})),
     ]
     w = workspace(tmp_path, scripted.url, 7, concurrency=1)
     w.run()
@@ -261,13 +266,77 @@ def test_the_key_comes_from_the_environment(tmp_path, scripted):
         "error: params.yaml: models.remote.api_key_env is TEST_API_KEY, and no such environment"
         in (w.run(fails=True, TEST_API_KEY=""))
     )
-    assert "holds characters no key has" in w.run(fails=True, TEST_API_KEY="a\nb")
+    assert "too few for a key; set models.remote.api_key_env to null" in (
+        w.run(fails=True, TEST_API_KEY="x")
+    )
+    assert "holds characters no key has" in w.run(fails=True, TEST_API_KEY="abcdefgh\nb")
     w.run(TEST_API_KEY=f"{KEY}\n", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     assert scripted.keys == [f"Bearer {KEY}"]
     w.params["models"]["remote"] |= {"api_key_env": None, "seed": 7}
     w.write()
     w.run(OPENAI_API_KEY="another-secret")
     assert "another-secret" not in scripted.keys[-1]
+
+
+def test_the_end_of_a_run_ends_all_waiting(tmp_path, scripted):
+    """One refused key, while other connections wait for the rate limit: no further call."""
+    scripted.script = [(401, {"error": {"message": "no"}})]
+    w = workspace(tmp_path, scripted.url, 40, concurrency=16, requests_per_minute=60)
+    assert "the server says 401" in w.run(fails=True)
+    assert len(scripted.keys) <= 2
+
+
+def test_two_processes_pay_once(tmp_path, log):
+    with fault_server(log, latency=0.02) as url:
+        w = workspace(tmp_path, url, 40, concurrency=2)
+        processes = [w.start(), w.start()]
+        for process in processes:
+            process.communicate()
+            assert process.returncode == 0
+    assert len(attempts(log)) == 40
+    assert len(w.responses()) == 40
+
+
+@given(st.integers(10, 100), st.lists(st.integers(50, 1000), min_size=5, max_size=60), st.data())
+@settings(max_examples=25)
+def test_no_minute_holds_more_than_the_limits(requests_per_minute, sizes, data):
+    """In simulated time, with any sizes of requests and any number of connections."""
+    limit = data.draw(st.integers(2 * max(sizes), 10 * max(sizes)))
+    connections = data.draw(st.integers(1, 20))
+    loop = SimulatedLoop()
+    sent = []
+
+    async def connection(limits, waiting):
+        for tokens in waiting:
+            await limits.wait(tokens)
+            sent.append((loop.time(), tokens))
+
+    async def run():
+        limits = RateLimits(requests_per_minute, limit, max(sizes), "models.m")
+        waiting = iter(sizes)
+        await asyncio.gather(*(connection(limits, waiting) for _ in range(connections)))
+
+    loop.run_until_complete(run())
+    loop.close()
+    assert len(sent) == len(sizes)
+    for start, _ in sent:
+        window = [tokens for time, tokens in sent if start <= time < start + 60]
+        assert len(window) <= requests_per_minute
+        assert sum(window) <= limit
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer instead of waiting for it."""
+
+    now = 0.0
+
+    def time(self):
+        return self.now
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0]._when)
+        super()._run_once()
 
 
 json_values = st.recursive(
@@ -292,7 +361,8 @@ def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", 0), ("", 0), (None, 0),
-     ("Mon, 01 Jan 2001 00:00:00 GMT", 0)],
+     ("Mon, 01 Jan 2001 00:00:00 GMT", 0), ("nan", 0), ("inf", float("inf")),
+     ("Mon, 01 Jan 2024 00:00:00 +99999999999999", 0)],
 )  # fmt: skip
 def test_retry_after_as_a_number_or_a_past_date(value, expected):
     assert read_retry_after({} if value is None else {"retry-after": value}) == expected

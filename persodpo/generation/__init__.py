@@ -88,12 +88,13 @@ def generate_responses(
     caller = CALLERS[model.backend](name, model, params, **options)
     requests = caller.requests(prompts, max_words)
     cache, price = AnswerCache(), _price(name, model, params)
-    plan = estimate(name, requests, cache, price)
-    _check(plan, price, params)
-    with Tally(plan, cache, price, params.max_cost_usd) as tally:
-        if plan.calls:
-            missing = [request for request in unique(requests) if cache.get(request) is None]
-            caller.answer(missing, tally)
+    with cache.asking(requests[0]):
+        plan = estimate(name, requests, cache, price)
+        _check(plan, price, params)
+        with Tally(plan, cache, price, params.max_cost_usd) as tally:
+            if plan.calls:
+                missing = [request for request in unique(requests) if cache.get(request) is None]
+                caller.answer(missing, tally)
     found = [tally.noted.get(request.key) or cache.get(request) for request in requests]
     answers = [answer for answer in found if answer is not None]
     keys = [None if request.key in tally.noted else request.key for request in requests]

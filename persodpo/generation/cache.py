@@ -11,8 +11,10 @@ holds the very request that is asked.
 Errors are never kept: only what a model said is.
 """
 
+import contextlib
 import datetime
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -67,6 +69,11 @@ class AnswerCache:
         self._where: dict[str, tuple[Path, int]] = {}
         self._file: int | None = None
         self._path = self.folder
+        self._index()
+
+    def _index(self) -> None:
+        """Find out where each entry stands now."""
+        self._where = {}
         for path in self._files():
             offset = 0
             for line in _lines(path):
@@ -81,18 +88,43 @@ class AnswerCache:
         Raises:
             UserError: The request's entry is damaged or holds another request.
         """
-        if request.key not in self._where:
-            return None
-        path, offset = self._where[request.key]
-        with path.open("rb") as file:
-            file.seek(offset)
-            entry = _checked(file.readline())
+        entry = self._read(request.key)
+        if not isinstance(entry, Entry):
+            self._index()  # another process may have pruned, and so moved, what was there
+            entry = self._read(request.key)
         if isinstance(entry, Damaged):
             raise UserError(
-                f"{path}: the cached answer {request.key[:12]} is damaged ({entry.reason}); "
-                "run python -m persodpo cache prune --damaged --yes, and it is asked again."
+                f"{self._where[request.key][0]}: the cached answer {request.key[:12]} is damaged "
+                f"({entry.reason}); run python -m persodpo cache prune --damaged --yes, and it is "
+                "asked again."
             )
-        return entry.answer
+        return entry.answer if entry else None
+
+    def _read(self, key: str) -> Entry | Damaged | None:
+        """The entry of a key; damaged if another entry stands where it was."""
+        if key not in self._where:
+            return None
+        path, offset = self._where[key]
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                entry = _checked(file.readline())
+        except FileNotFoundError:
+            return Damaged("its file is gone")
+        if isinstance(entry, Entry) and entry.key != key:
+            return Damaged(f"the entry {entry.key[:12]} stands in its place")
+        return entry
+
+    @contextlib.contextmanager
+    def asking(self, request: Request) -> Iterator[None]:
+        """Let one process at a time ask a model, so that two never pay for the same answers."""
+        asked = (request.provider, request.base_url, request.model, request.weights)
+        name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._index()  # what another process has asked meanwhile
+            yield
 
     def put(self, request: Request, answer: Answer) -> None:
         """Keep an answer before this returns. The first one of a request stays.
@@ -137,7 +169,7 @@ class AnswerCache:
                     continue
                 lines = [line for line in self.lines() if line.path == path]
                 kept = [line.text for line in lines if not unwanted(line)]
-                if not kept:
+                if lines and not kept:  # an empty file may be one that is just being made
                     path.unlink()
                 elif len(kept) < len(lines):
                     write_bytes(path, b"".join(kept))

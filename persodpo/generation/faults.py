@@ -1,7 +1,9 @@
 """What can go wrong with a call, and whether trying again may help."""
 
+import contextlib
 import email.utils
 import json
+import math
 import time
 from collections.abc import Mapping
 
@@ -69,21 +71,23 @@ def _from_status(error: openai.APIStatusError, secret: str | None) -> CallError:
     text = " ".join(redact(error.message, secret).split())
     message = f"the server says {error.status_code} ({text[:300]})"
     retry_after = read_retry_after(error.response.headers)
+    if retry_after > LONGEST_WAIT:
+        return CallError(
+            "rate_limit", f"{message}, and asks to wait {retry_after:.0f} s", hopeless=True
+        )
     match error.status_code:
         case 400 if error.code == "content_filter":
             return CallError("content_filter", message)
         case 429 if error.code == "insufficient_quota":
             return CallError("rate_limit", message, hopeless=True)
         case 429:
-            passing = retry_after <= LONGEST_WAIT
-            return CallError("rate_limit", message, passing=passing, retry_after=retry_after)
+            return CallError("rate_limit", message, passing=True, retry_after=retry_after)
         case 408:
             return CallError("timeout", message, passing=True, retry_after=retry_after)
         case 409 | 425:
             return CallError("server_error", message, passing=True, retry_after=retry_after)
         case status if status >= 500:
-            passing = retry_after <= LONGEST_WAIT
-            return CallError("server_error", message, passing=passing, retry_after=retry_after)
+            return CallError("server_error", message, passing=True, retry_after=retry_after)
         case 401 | 402 | 403 | 404 | 405:
             return CallError("refused", message, hopeless=True)
         case _:
@@ -98,11 +102,10 @@ def redact(text: str, secret: str | None) -> str:
 def read_retry_after(headers: Mapping[str, str]) -> float:
     """Seconds to wait by the header Retry-After, a number or a date (RFC 9110); 0 without one."""
     value = headers.get("retry-after", "")
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return 0.0 if math.isnan(seconds) else max(seconds, 0.0)
     try:
         return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -5,6 +5,8 @@ passes at most the limit in any 60 seconds. For requests the burst is 1, so they
 are spaced evenly; for tokens it is the largest request.
 """
 
+import asyncio
+
 from aiolimiter import AsyncLimiter
 
 from persodpo.errors import UserError
@@ -35,18 +37,24 @@ class RateLimits:
                 f"params.yaml: {key}.tokens_per_minute is {tokens_per_minute}, less than twice "
                 f"what the largest request takes, {largest} tokens; raise it, or set null."
             )
-        self._requests = _bucket(requests_per_minute, 1)
+        # an attempt that has waited for tokens may be sent right before the next one
+        self._requests = _bucket(
+            requests_per_minute, 1, spare=0 if tokens_per_minute is None else 1
+        )
         self._tokens = _bucket(tokens_per_minute, largest)
+        # one at a time, so that what was granted is sent at once and in the order of asking
+        self._turn = asyncio.Lock()
 
     async def wait(self, tokens: int) -> None:
         """Wait until one more attempt, of so many tokens, is allowed."""
-        if self._tokens:
-            await self._tokens.acquire(tokens)
-        if self._requests:
-            await self._requests.acquire()
+        async with self._turn:
+            if self._requests:
+                await self._requests.acquire()
+            if self._tokens:
+                await self._tokens.acquire(tokens)
 
 
-def _bucket(limit: int | None, burst: int) -> AsyncLimiter | None:
+def _bucket(limit: int | None, burst: int, spare: int = 0) -> AsyncLimiter | None:
     if limit is None:
         return None
-    return AsyncLimiter(burst, 60 * burst / max(limit - burst, 1))
+    return AsyncLimiter(burst, 60 * burst / max(limit - burst - spare, 1))

@@ -57,11 +57,14 @@ def _read_table(path: Path, key: str) -> pd.DataFrame:
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         # nothing but an empty field is missing: a model may well answer "null" or "NA"
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise UserError(f"params.yaml: {key} is {str(path)!r}, which doesn't exist.") from error
-    except ValueError as error:  # pandas' and the decoder's errors are all of this kind
+    except (ValueError, TypeError, OSError) as error:  # pandas' own errors are among these
         raise UserError(f"{path}: not a table ({error}); give CSV or .jsonl.") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UserError(f"{path}: not a table (its rows have more fields than its header).")
+    return table
 
 
 def _by_id(table: pd.DataFrame, column: str, file: str, prompts: Sequence[Prompt]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ off, because they would pass by the limits.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -17,7 +18,6 @@ from typing import Any
 import openai
 from tenacity import (
     AsyncRetrying,
-    RetryCallState,
     retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
@@ -35,15 +35,20 @@ from persodpo.records import Answer, FinishReason, Prompt
 # So many requests in a row that stay without an answer end the run: the server or a setting is
 # at fault, and the other requests would fare no better.
 GIVE_UP_AFTER = 10
+# A key is cut out of whatever a server says; a shorter one might stand in any answer.
+SHORTEST_KEY = 8
 # OpenAI's own address; its models want another name for the limit on tokens.
 OPENAI_URL = "https://api.openai.com/v1"
 
-_back_off = wait_random_exponential(multiplier=0.5, max=60)
 _REASONS: dict[str | None, FinishReason] = {
     "stop": "stop",
     "length": "length",
     "content_filter": "content_filter",
 }
+
+
+class RunEndedError(Exception):
+    """A connection's turn has come, but the run has ended."""
 
 
 class OpenAICaller:
@@ -61,6 +66,9 @@ class OpenAICaller:
         self.params = params
         self.secret: str | None = None
         self.failures_in_a_row = 0
+        self.not_before = 0.0
+        """No attempt is made before this time of the event loop, because the server asked so."""
+        self._stop = asyncio.Event()
         self.ended: str | None = None
         """Why no further request is made; those on their way are still waited for."""
 
@@ -139,7 +147,8 @@ class OpenAICaller:
         """One connection's work: the next request that waits, until none does."""
         attempts = AsyncRetrying(
             retry=retry_if_exception(self._is_passing),
-            wait=_wait,
+            wait=wait_random_exponential(multiplier=0.5, max=60),
+            sleep=self._pause,
             stop=stop_after_attempt(self.model.attempts),
             reraise=True,
         )
@@ -148,6 +157,8 @@ class OpenAICaller:
                 answer: Answer = await attempts(
                     self._attempt, client, limits, request, tokens, tally
                 )
+            except RunEndedError:
+                return
             except CallError as failure:
                 self._give_up(request, failure, tally)
             else:
@@ -155,7 +166,24 @@ class OpenAICaller:
                 tally.keep(request, answer)
                 self.ended = self.ended or tally.over_budget()
             if self.ended:
+                self._stop.set()
                 return
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not longer than the run lasts."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _wait_for_turn(self, limits: RateLimits, tokens: int) -> None:
+        """Wait for the rate limits, and as long as the server has asked any connection to."""
+        loop = asyncio.get_running_loop()
+        while not self.ended and loop.time() < self.not_before:
+            await self._pause(self.not_before - loop.time())
+        await limits.wait(tokens)
+        if loop.time() < self.not_before:
+            await self._wait_for_turn(limits, tokens)
+        if self.ended:
+            raise RunEndedError
 
     async def _attempt(
         self,
@@ -165,17 +193,19 @@ class OpenAICaller:
         tokens: int,
         tally: Tally,
     ) -> Answer:
-        await limits.wait(tokens)
+        await self._wait_for_turn(limits, tokens)
         begin = time.perf_counter()
         try:
             # raw, because the client returns a body that isn't JSON as if it were an answer
             reply = await client.chat.completions.with_raw_response.create(**_body(request))
-            answer = read_answer(json.loads(reply.text), time.perf_counter() - begin)
+            answer = read_answer(decode(reply.text), time.perf_counter() - begin)
         except Exception as error:
             failure = as_call_error(error, self.secret)
             if failure is None:
                 raise
             tally.fault(failure.kind)
+            now = asyncio.get_running_loop().time()
+            self.not_before = max(self.not_before, now + failure.retry_after)
             raise failure from None
         return _without(self.secret, answer)
 
@@ -209,6 +239,11 @@ def read_key(name: str, variable: str | None) -> str | None:
             f"params.yaml: models.{name}.api_key_env is {variable}, and no such environment "
             f"variable is set; export {variable}=<your key>."
         )
+    if len(key) < SHORTEST_KEY:
+        raise UserError(
+            f"the environment variable {variable} holds fewer than {SHORTEST_KEY} characters, too "
+            f"few for a key; set models.{name}.api_key_env to null for a server that needs none."
+        )
     if not (key.isascii() and key.isprintable()):
         raise UserError(f"the environment variable {variable} holds characters no key has.")
     return key
@@ -232,6 +267,18 @@ def _body(request: Request) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
+def decode(text: str) -> Any:
+    """Decode a reply.
+
+    Raises:
+        CallError: It isn't JSON, or nested or long beyond reason.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CallError("malformed", "the server's reply isn't JSON", passing=True) from error
+
+
 def read_answer(reply: Any, seconds: float) -> Answer:
     """Take an answer out of a server's reply.
 
@@ -246,18 +293,20 @@ def read_answer(reply: Any, seconds: float) -> Answer:
         choices = reply["choices"]
         if not choices:
             raise CallError("empty", "the server's reply has no choices", passing=True)
-        message, usage = choices[0]["message"], reply.get("usage") or {}
+        choice, usage = choices[0], reply.get("usage") or {}
+        if reply.get("error") or choice.get("error") or choice.get("finish_reason") == "error":
+            raise CallError("server_error", "the server's reply holds an error", passing=True)
+        message = choice["message"]
         refusal = message.get("refusal")
-        reason = _REASONS.get(choices[0].get("finish_reason"), "other")
+        reason = _REASONS.get(choice.get("finish_reason"), "other")
         return Answer(
-            # half a surrogate pair can't be stored as UTF-8
-            raw=(refusal or message.get("content") or "").encode("utf-8", "replace").decode(),
+            raw=_storable(refusal or message.get("content") or ""),
             finish_reason="refusal" if refusal else reason,
             seconds=seconds,
             prompt_tokens=usage.get("prompt_tokens"),
             completion_tokens=usage.get("completion_tokens"),
-            served_model=reply.get("model"),
-            system_fingerprint=reply.get("system_fingerprint"),
+            served_model=_storable(reply.get("model") or "") or None,
+            system_fingerprint=_storable(reply.get("system_fingerprint") or "") or None,
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise CallError(
@@ -265,12 +314,9 @@ def read_answer(reply: Any, seconds: float) -> Answer:
         ) from error
 
 
-def _wait(state: RetryCallState) -> float:
-    """Seconds before the next attempt: no fewer than the server asks for, and never in step."""
-    assert state.outcome is not None
-    failure = state.outcome.exception()
-    asked = failure.retry_after if isinstance(failure, CallError) else 0.0
-    return asked + _back_off(state)
+def _storable(text: str) -> str:
+    """Half a surrogate pair can't be stored as UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _counts(tally: Tally) -> str:

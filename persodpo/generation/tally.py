@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from persodpo.generation.cache import AnswerCache
-from persodpo.generation.cost import Estimate, Price
+from persodpo.generation.cost import Estimate, Price, estimate_tokens
 from persodpo.generation.request import Request
 from persodpo.records import Answer, Response
 
@@ -58,9 +58,19 @@ class Tally:
         self.cache.put(request, answer)
         self.made += 1
         self.tokens += (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
-        self.cost_usd += answer_cost(answer, self.price)
+        self.cost_usd += self._cost(request, answer)
         self.bar.update()
         self._show()
+
+    def _cost(self, request: Request, answer: Answer) -> float:
+        """US dollars; what the server didn't count is taken as estimated."""
+        if self.price is None:
+            return 0.0
+        prompt, completion = answer.prompt_tokens, answer.completion_tokens
+        return self.price.cost(
+            estimate_tokens(request) if prompt is None else prompt,
+            request.max_tokens if completion is None else completion,
+        )
 
     def note(self, request: Request, answer: Answer) -> None:
         """Remember, for this run only, what the server did instead of answering."""
@@ -96,13 +106,6 @@ class Tally:
             usd=f"{self.cost_usd:.4f}",
             refresh=False,
         )
-
-
-def answer_cost(answer: Answer, price: Price | None) -> float:
-    """What an answer cost in US dollars; tokens that the server didn't count are taken as 0."""
-    if price is None:
-        return 0.0
-    return price.cost(answer.prompt_tokens or 0, answer.completion_tokens or 0)
 
 
 def generation_metrics(
