@@ -335,7 +335,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self):
         if not self._ready and self._scheduled:
-            self.now = max(self.now, self._scheduled[0]._when)
+            self.now = max(self.now, self._scheduled[0]._when) + 1e-6  # or rounding stops it
         super()._run_once()
 
 

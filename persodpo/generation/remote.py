@@ -171,17 +171,18 @@ class OpenAICaller:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not longer than the run lasts."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _wait_for_turn(self, limits: RateLimits, tokens: int) -> None:
         """Wait for the rate limits, and as long as the server has asked any connection to."""
         loop = asyncio.get_running_loop()
-        while not self.ended and loop.time() < self.not_before:
+        granted = False
+        while not self.ended and not granted:
             await self._pause(self.not_before - loop.time())
-        await limits.wait(tokens)
-        if loop.time() < self.not_before:
-            await self._wait_for_turn(limits, tokens)
+            await limits.wait(tokens)
+            granted = loop.time() >= self.not_before  # unless the server has asked meanwhile
         if self.ended:
             raise RunEndedError
 
