@@ -35,8 +35,9 @@ from persodpo.generation.local import CPU_BATCH_SIZE, TransformersCaller, answer
 from persodpo.generation.remote import OpenAICaller
 from persodpo.generation.request import Request
 from persodpo.generation.tally import Tally
+from persodpo.model_params import OpenAIModel
 from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.params import OpenAIModel, load_params
+from persodpo.params import load_params
 from persodpo.prompts import parse_response, render_prompt
 from persodpo.records import Answer, Prompt
 
@@ -124,7 +125,7 @@ def overhead(requests: int = 3000, connections: int = 64, rounds: int = 3) -> No
         for i in range(rounds):
             bare = _rate(requests, lambda: asyncio.run(_bare_loop(url, asked, connections)))
             cache = AnswerCache(Path(folder, f"cache{i}"))
-            plan = estimate("remote", asked, cache, None)
+            plan = estimate("remote", len(asked), asked, None)
             with Tally(plan, cache, None, 0.0) as tally:
                 ours = _rate(requests, lambda: caller.answer(asked, tally))
             ratios.append(ours / bare)

@@ -40,17 +40,15 @@ def estimate() -> None:
     The prompts are drawn anew by params.yaml: the training prompts for each key of models,
     the validation prompts for each baseline. Trained methods run on this machine.
     """
-    params = load_params()
+    params, cache = load_params(), AnswerCache()
     train, valid = sample_prompts(params.sample)
     asked = [(key, key, train) for key in params.models]
     asked += [(f"{name} (baseline)", key, valid) for name, key in params.evaluate.baselines.items()]
-    rows = [
-        estimate_model(key, params.models[key], prompts, params.generate, params.sample.max_words)
-        ._replace(model=label)
-        ._asdict()
+    settings = (params.generate, params.sample.max_words, cache)
+    table = pd.DataFrame(
+        estimate_model(key, params.models[key], prompts, *settings)._replace(model=label)
         for label, key, prompts in asked
-    ]
-    table = pd.DataFrame(rows)
+    )
     total = table.drop(columns="model").sum().to_dict() | {"model": "all"}
     _print_table(pd.concat([table, pd.DataFrame([total]).astype(table.dtypes)]))
     typer.echo(

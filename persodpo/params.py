@@ -6,42 +6,34 @@ called at the start of each stage and checks the whole file, because
 `dvc exp run -S` writes any key and any type without a question.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from persodpo.errors import UserError
+from persodpo.model_params import (
+    BACKEND_SECTIONS,
+    Key,
+    ModelParams,
+    Section,
+    Seed,
+    Text,
+    TransformersModel,
+)
 from persodpo.prompts import ContractRule
 from persodpo.yaml12 import load_yaml
 
 PARAMS_FILE = Path("params.yaml")
-
-# Keys become file names, stage names and parts of DVC's dotted parameter paths.
-Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, no unknown keys, no conversion of types, no inf or nan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class SampleParams(Section):
@@ -64,94 +56,6 @@ class GenerateParams(Section):
     dtype: Literal["auto", "float32", "bfloat16"]
     max_cost_usd: NonNegativeFloat
     prices: Text
-
-
-class TransformersModel(Section):
-    """A model that answers on this machine (see `persodpo.models` for the ways to name one)."""
-
-    backend: Literal["transformers"]
-    model: Text
-    revision: Text | None
-    persona: bool
-    temperature: NonNegativeFloat
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    seed: Seed
-
-
-class OpenAIModel(Section):
-    """A model behind a server that speaks OpenAI's chat API (see docs/generation.md).
-
-    A setting that is null is left to the server.
-    """
-
-    backend: Literal["openai"]
-    model: Text
-    base_url: Text
-    api_key_env: str | None
-    persona: bool
-    temperature: NonNegativeFloat | None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None
-    seed: Seed | None
-    sample_index: NonNegativeInt
-    response_format: Literal["text", "json_object"]
-    concurrency: PositiveInt
-    requests_per_minute: PositiveInt | None
-    tokens_per_minute: PositiveInt | None
-    timeout_seconds: PositiveFloat
-    attempts: PositiveInt
-
-    # Neither message shows the value: somebody may have put a key there.
-    @field_validator("api_key_env")
-    @classmethod
-    def _name_of_a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError(
-                "this must be the name of an environment variable in capital letters, such as "
-                "OPENAI_API_KEY, never the key itself"
-            )
-        return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, value: str) -> str:
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("this must be an address such as http://localhost:8000/v1")
-        if url.port == 0 or url.username or url.password or url.query or url.fragment:
-            raise ValueError(
-                "this must be a plain address without a user, a password or a query; "
-                "name the variable that holds the key in api_key_env"
-            )
-        return value.rstrip("/")
-
-
-class LoggedModel(Section):
-    """Responses that somebody already generated, in a CSV or JSON-lines file."""
-
-    backend: Literal["logged"]
-    file: Text
-    text_column: Text
-    id_column: Text | None
-    seconds_column: Text | None
-
-
-class ReferenceModel(Section):
-    """The data set's own answers, put into the JSON contract."""
-
-    backend: Literal["reference"]
-
-
-ModelParams = Annotated[
-    TransformersModel | OpenAIModel | LoggedModel | ReferenceModel,
-    Field(discriminator="backend"),
-]
-# The section that each value of `backend` stands for.
-BACKEND_SECTIONS: dict[str, type[Section]] = {
-    "transformers": TransformersModel,
-    "openai": OpenAIModel,
-    "logged": LoggedModel,
-    "reference": ReferenceModel,
-}
 
 
 class ScorersParams(Section):

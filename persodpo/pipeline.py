@@ -17,7 +17,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from persodpo.params import PARAMS_FILE, LoggedModel, Params, load_params
+from persodpo.model_params import LoggedModel
+from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.records import write_text
 
 DVC_FILE = Path("dvc.yaml")

@@ -8,8 +8,9 @@ from hypothesis import settings
 from remote_workspace import REMOTE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 
+from persodpo.model_params import OpenAIModel, TransformersModel
 from persodpo.models import load_tokenizer
-from persodpo.params import GenerateParams, OpenAIModel, TransformersModel, load_params
+from persodpo.params import GenerateParams, load_params
 from persodpo.records import Prompt
 from persodpo.sampling import sample_prompts
 

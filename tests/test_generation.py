@@ -14,8 +14,8 @@ from persodpo.generation import generate_responses, local
 from persodpo.generation.decoding import ObjectClosed, RowSampler
 from persodpo.generation.local import TransformersCaller, answer_requests
 from persodpo.generation.prefill import read_prompts
+from persodpo.model_params import ReferenceModel
 from persodpo.models import load_causal_lm
-from persodpo.params import ReferenceModel
 from persodpo.prompts import parse_response
 from persodpo.records import Prompt
 

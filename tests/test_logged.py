@@ -5,7 +5,7 @@ import pytest
 
 from persodpo.errors import UserError
 from persodpo.generation import generate_responses
-from persodpo.params import LoggedModel
+from persodpo.model_params import LoggedModel
 
 
 def logged(file, **changes):

@@ -68,7 +68,7 @@ def test_the_shipped_file_is_valid():
         ("models.x", OPENAI | {"base_url": f"http://h/v1?key={SECRET}"}, "a plain address without"),
         ("models.x", OPENAI | {"concurrency": 0}, "models.x.concurrency must be greater than 0"),
         ("models.x", {"backend": "logged", "file": "a.csv"}, "models.x.text_column is missing"),
-        ("models.x", OPENAI | {"base_url": "http://h:port/v1"}, "models.x.base_url"),
+        ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}/v1"}, "an address such as"),
         ("models.x", OPENAI | {"api_key_env": [SECRET]}, "api_key_env must be a text, not what"),
         ("models.x", OPENAI | {"backend": "opnai", "api_key_env": SECRET}, "not 'opnai'"),
         ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),

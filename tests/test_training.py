@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, set_seed
 from trl import DPOConfig, DPOTrainer
 
 from persodpo.errors import UserError
+from persodpo.model_params import TransformersModel
 from persodpo.pairing import Pair
-from persodpo.params import MethodParams, TrainParams, TransformersModel, load_params
+from persodpo.params import MethodParams, TrainParams, load_params
 from persodpo.training.collator import SharedPromptCollator
 from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
 from persodpo.training.loss import dpo_losses, shared_prompt_logps

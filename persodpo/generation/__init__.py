@@ -19,7 +19,8 @@ from persodpo.generation.reference import read_reference
 from persodpo.generation.remote import OpenAICaller
 from persodpo.generation.request import Request, unique
 from persodpo.generation.tally import Tally, generation_metrics
-from persodpo.params import GenerateParams, ModelParams, OpenAIModel
+from persodpo.model_params import ModelParams, OpenAIModel
+from persodpo.params import GenerateParams
 from persodpo.prompts import parse_response
 from persodpo.records import Answer, Prompt, Response
 
@@ -69,7 +70,7 @@ def generate_responses(
     """Let one model answer all prompts.
 
     Args:
-        name: The model's key in `params.yaml`, or a candidate's name.
+        name: The model's key in `params.yaml`.
         model: Its section there.
         prompts: What to answer, at least one.
         params: The settings that all models share.
@@ -89,15 +90,15 @@ def generate_responses(
     requests = caller.requests(prompts, max_words)
     cache, price = AnswerCache(), _price(name, model, params)
     with cache.asking(requests[0]):
-        plan = estimate(name, requests, cache, price)
+        known, missing = _look_up(requests, cache)
+        plan = estimate(name, len(known) + len(missing), missing, price)
         _check(plan, price, params)
         with Tally(plan, cache, price, params.max_cost_usd) as tally:
-            if plan.calls:
-                missing = [request for request in unique(requests) if cache.get(request) is None]
+            if missing:
                 caller.answer(missing, tally)
-    found = [tally.noted.get(request.key) or cache.get(request) for request in requests]
-    answers = [answer for answer in found if answer is not None]
-    keys = [None if request.key in tally.noted else request.key for request in requests]
+    known |= tally.answers
+    answers = [known[request.key] for request in requests]
+    keys = [None if request.key in tally.uncached else request.key for request in requests]
     rows = _responses(name, prompts, answers, keys, params)
     return Generated(rows, generation_metrics(rows, tally, price))
 
@@ -108,16 +109,27 @@ def estimate_model(
     prompts: Sequence[Prompt],
     params: GenerateParams,
     max_words: int,
+    cache: AnswerCache,
 ) -> Estimate:
     """Tell what `generate_responses` would take, without a call.
 
     Raises:
-        UserError: The model or its price can't be found.
+        UserError: The model or its price can't be found, or a cached answer is damaged.
     """
     if model.backend in READERS:
         return Estimate(name, 0, 0, 0, 0, 0, 0.0)
     requests = CALLERS[model.backend](name, model, params).requests(prompts, max_words)
-    return estimate(name, requests, AnswerCache(), _price(name, model, params))
+    known, missing = _look_up(requests, cache)
+    return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
+
+
+def _look_up(
+    requests: Sequence[Request], cache: AnswerCache
+) -> tuple[dict[str, Answer], list[Request]]:
+    """The cached answers by key, and the requests without one, each once."""
+    found = [(request, cache.get(request)) for request in unique(requests)]
+    known = {request.key: answer for request, answer in found if answer is not None}
+    return known, [request for request, answer in found if answer is None]
 
 
 def _price(name: str, model: ModelParams, params: GenerateParams) -> Price | None:

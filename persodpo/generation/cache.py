@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ class AnswerCache:
             UserError: The request's entry is damaged or holds another request.
         """
         entry = self._read(request.key)
-        if not isinstance(entry, Entry):
+        if isinstance(entry, Damaged):
             self._index()  # another process may have pruned, and so moved, what was there
             entry = self._read(request.key)
         if isinstance(entry, Damaged):
@@ -122,7 +123,11 @@ class AnswerCache:
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.stderr.write("waiting for another process that asks the same model\n")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             self._index()  # what another process has asked meanwhile
             yield
 
@@ -150,8 +155,7 @@ class AnswerCache:
     def lines(self) -> Iterator[Line]:
         """All lines of all files, in the order in which entries are looked for."""
         for path in self._files():
-            for number, text in enumerate(_lines(path), start=1):
-                yield Line(path, number, text, _checked(text))
+            yield from _checked_lines(path)
 
     def remove(self, unwanted: Callable[[Line], bool]) -> list[Path]:
         """Rewrite the files without some lines.
@@ -167,7 +171,7 @@ class AnswerCache:
                 except BlockingIOError:
                     busy.append(path)
                     continue
-                lines = [line for line in self.lines() if line.path == path]
+                lines = list(_checked_lines(path))
                 kept = [line.text for line in lines if not unwanted(line)]
                 if lines and not kept:  # an empty file may be one that is just being made
                     path.unlink()
@@ -199,6 +203,11 @@ def _lines(path: Path) -> Iterator[bytes]:
     """The finished lines of a file, each with its line feed, and half a one at the end."""
     with path.open("rb") as file:
         yield from file
+
+
+def _checked_lines(path: Path) -> Iterator[Line]:
+    for number, text in enumerate(_lines(path), start=1):
+        yield Line(path, number, text, _checked(text))
 
 
 def _read_key(line: bytes) -> str | None:

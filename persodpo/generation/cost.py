@@ -8,9 +8,8 @@ from typing import NamedTuple
 from pydantic import NonNegativeFloat, ValidationError
 
 from persodpo.errors import UserError
-from persodpo.generation.cache import AnswerCache
-from persodpo.generation.request import Request, unique
-from persodpo.params import OpenAIModel, Section, Text
+from persodpo.generation.request import Request
+from persodpo.model_params import OpenAIModel, Section, Text
 from persodpo.records import describe
 from persodpo.yaml12 import load_yaml
 
@@ -94,28 +93,21 @@ def estimate_tokens(request: Request) -> int:
     )
 
 
-def estimate(
-    name: str, requests: Sequence[Request], cache: AnswerCache, price: Price | None
-) -> Estimate:
+def estimate(name: str, requests: int, missing: Sequence[Request], price: Price | None) -> Estimate:
     """Tell what a model's requests will take.
 
     Args:
         name: The model's key in `params.yaml`.
-        requests: Its requests, repetitions allowed.
-        cache: Where answers are looked up.
+        requests: Number of its different requests.
+        missing: Those without an answer.
         price: The model's price; None on this machine.
-
-    Raises:
-        UserError: A cached answer is damaged.
     """
-    distinct = unique(requests)
-    missing = [request for request in distinct if cache.get(request) is None]
     prompt_tokens = sum(map(estimate_tokens, missing))
     completion_tokens = sum(request.max_tokens for request in missing)
     return Estimate(
         model=name,
-        requests=len(distinct),
-        cached=len(distinct) - len(missing),
+        requests=requests,
+        cached=requests - len(missing),
         calls=len(missing),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

@@ -2,7 +2,6 @@
 
 import contextlib
 import email.utils
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -61,7 +60,7 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
             return CallError("connection", f"no connection ({cause})", passing=True)
         case openai.APIStatusError():
             return _from_status(error, secret)
-        case openai.APIError() | json.JSONDecodeError() | UnicodeDecodeError():
+        case openai.APIError():
             return CallError("malformed", "the server's reply isn't JSON", passing=True)
         case _:
             return None

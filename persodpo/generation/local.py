@@ -29,6 +29,7 @@ from persodpo.generation.decoding import ObjectClosed, RowSampler
 from persodpo.generation.prefill import read_prompts
 from persodpo.generation.request import Request, chat
 from persodpo.generation.tally import Tally
+from persodpo.model_params import TransformersModel
 from persodpo.models import (
     device,
     fast_dtype,
@@ -37,7 +38,7 @@ from persodpo.models import (
     load_tokenizer,
     weights_hash,
 )
-from persodpo.params import GenerateParams, TransformersModel
+from persodpo.params import GenerateParams
 from persodpo.records import Answer, FinishReason, Prompt
 
 Keep = Callable[[Request, Answer], None]

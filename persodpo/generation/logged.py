@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.params import LoggedModel
+from persodpo.model_params import LoggedModel
 from persodpo.records import Answer, Prompt
 
 

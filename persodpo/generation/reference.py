@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from persodpo.params import ReferenceModel
+from persodpo.model_params import ReferenceModel
 from persodpo.prompts import wrap_response
 from persodpo.records import Answer, Prompt
 

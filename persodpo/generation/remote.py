@@ -2,9 +2,9 @@
 
 OpenAI, vLLM, Ollama, llama.cpp and `transformers serve` work alike, by the official
 client. Every attempt, also a repeated one, waits for the rate limits; an attempt
-that may succeed later is repeated after the time the server names (Retry-After)
-or else after an exponentially growing, random one. The client's own retries are
-off, because they would pass by the limits.
+that may succeed later is repeated after an exponentially growing, random time, and
+where the server asks to wait (Retry-After), all connections do. The client's own
+retries are off, because they would pass by the limits.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ from persodpo.generation.faults import CallError, as_call_error, redact
 from persodpo.generation.limits import RateLimits
 from persodpo.generation.request import Request, chat
 from persodpo.generation.tally import Tally
-from persodpo.params import GenerateParams, OpenAIModel
+from persodpo.model_params import OpenAIModel
+from persodpo.params import GenerateParams
 from persodpo.records import Answer, FinishReason, Prompt
 
 # So many requests in a row that stay without an answer end the run: the server or a setting is

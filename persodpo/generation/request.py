@@ -19,7 +19,7 @@ from persodpo.records import Prompt, Row
 class Message(Row):
     """One message of a chat."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["user"]
     content: str
 
 

@@ -32,7 +32,10 @@ class Tally:
         self.price = price
         self.max_cost_usd = max_cost_usd
         self.faults: Counter[str] = Counter()
-        self.noted: dict[str, Answer] = {}
+        self.answers: dict[str, Answer] = {}
+        """This run's answers by their request's key."""
+        self.uncached: set[str] = set()
+        """Keys of those among them that aren't kept."""
         self.made = 0
         self.failed = 0
         self.tokens = 0
@@ -56,6 +59,7 @@ class Tally:
     def keep(self, request: Request, answer: Answer) -> None:
         """Put an answer into the cache, and count it."""
         self.cache.put(request, answer)
+        self.answers[request.key] = answer
         self.made += 1
         self.tokens += (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
         self.cost_usd += self._cost(request, answer)
@@ -74,7 +78,8 @@ class Tally:
 
     def note(self, request: Request, answer: Answer) -> None:
         """Remember, for this run only, what the server did instead of answering."""
-        self.noted[request.key] = answer
+        self.answers[request.key] = answer
+        self.uncached.add(request.key)
         self.bar.update()
 
     def over_budget(self) -> str | None:
@@ -127,16 +132,16 @@ def generation_metrics(
     """
     table = pd.DataFrame([response.model_dump() for response in responses])
     seconds = table["seconds"].astype(float).median()
+    paid = table.drop_duplicates("request_key")  # the same request is made once
+    prompt_tokens, completion_tokens = paid["prompt_tokens"].sum(), paid["completion_tokens"].sum()
     return {
         "prompts": len(table),
         "failure_ratio": float((table["contract"] != "valid").mean()),
         "contract": table["contract"].value_counts().sort_index().to_dict(),
         "finish_reasons": table["finish_reason"].value_counts().sort_index().to_dict(),
-        "prompt_tokens": int(table["prompt_tokens"].sum()),
-        "completion_tokens": int(table["completion_tokens"].sum()),
-        "cost_usd": price.cost(table["prompt_tokens"].sum(), table["completion_tokens"].sum())
-        if price
-        else 0.0,
+        "prompt_tokens": int(prompt_tokens),
+        "completion_tokens": int(completion_tokens),
+        "cost_usd": price.cost(prompt_tokens, completion_tokens) if price else 0.0,
         "seconds_per_response": None if pd.isna(seconds) else float(seconds),
         "requests": tally.plan.requests if tally else 0,
         "cache_hits": tally.plan.cached if tally else 0,

@@ -15,9 +15,10 @@ from peft import LoraConfig
 from trl import DPOConfig
 
 from persodpo.errors import UserError
+from persodpo.model_params import TransformersModel
 from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair
-from persodpo.params import MethodParams, TrainParams, TransformersModel
+from persodpo.params import MethodParams, TrainParams
 from persodpo.records import write_text
 from persodpo.stage import cache_folder
 from persodpo.training.collator import SharedPromptCollator
