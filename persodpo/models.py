@@ -14,6 +14,7 @@ are slow and can't be trained.
 import functools
 import hashlib
 import importlib.metadata
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ from persodpo.stage import cache_folder
 DType = Literal["auto", "float32", "bfloat16"]
 
 # Suffixes of the files that make up a checkpoint.
+ADAPTER_FILE = "adapter_config.json"
 MODEL_FILES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".gguf"}
 
 
@@ -129,9 +131,16 @@ def weights_hash(name: str, revision: str | None, key: str) -> str | None:
 
 
 def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model's files in a folder."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in MODEL_FILES)
-    parts = [f"{file.name} {file_hash(file)}" for file in files]
+    """SHA-256 over the names and contents of a model's files in a folder and below.
+
+    Of an adapter, the weights of the packaged or local model it belongs to count, too.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix in MODEL_FILES)
+    parts = [f"{file.relative_to(folder)} {file_hash(file)}" for file in files]
+    if (folder / ADAPTER_FILE).is_file():
+        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
+        name, revision = base["base_model_name_or_path"], base.get("revision")
+        parts.append(str(weights_hash(name, revision, f"{folder}, an adapter,")))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -10,14 +10,13 @@ Identical texts are never paired, nor equal scores in persodpo. A side of a pair
 model's raw text, so that a pair carries the format as well as the content.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.metrics import METRICS
 from persodpo.params import PairingParams
 from persodpo.records import Prompt, Row
 
@@ -113,14 +112,18 @@ def _pair(row: Mapping[Any, Any], texts: Mapping[str, str]) -> Pair:
     )
 
 
-def response_metrics(table: pd.DataFrame) -> dict[str, int]:
+def response_metrics(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, int]:
     """What the pairs are made of, for `dvc metrics`.
+
+    Args:
+        table: One row per response, with the column `valid` and one per metric.
+        metrics: The metrics' names.
 
     Returns:
         The number of `responses`, of `valid` ones, and of `missing_values`: metrics
         that couldn't be computed for a valid response and count as the worst value.
     """
-    missing = table.loc[table["valid"], list(METRICS)].isna()
+    missing = table.loc[table["valid"], list(metrics)].isna()
     return {
         "responses": len(table),
         "valid": int(table["valid"].sum()),

@@ -6,9 +6,9 @@ called at the start of each stage and checks the whole file, because
 `dvc exp run -S` writes any key and any type without a question.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     Field,
@@ -22,7 +22,6 @@ from pydantic import (
 
 from persodpo.errors import UserError
 from persodpo.model_params import (
-    BACKEND_SECTIONS,
     Key,
     ModelParams,
     Section,
@@ -31,9 +30,12 @@ from persodpo.model_params import (
     TransformersModel,
 )
 from persodpo.prompts import ContractRule
+from persodpo.scorer_params import ScorersParams
 from persodpo.yaml12 import load_yaml
 
 PARAMS_FILE = Path("params.yaml")
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class SampleParams(Section):
@@ -56,16 +58,6 @@ class GenerateParams(Section):
     dtype: Literal["auto", "float32", "bfloat16"]
     max_cost_usd: NonNegativeFloat
     prices: Text
-
-
-class ScorersParams(Section):
-    """The models behind the metrics C, UE, P and Coh."""
-
-    encoder: Text
-    encoder_revision: Text | None
-    nli_head: Text
-    word_vectors: Text
-    batch_size: PositiveInt
 
 
 class MetricWeights(Section):
@@ -190,27 +182,34 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check the whole of `params.yaml`.
 
     Raises:
+        UserError: See `read_params`.
+    """
+    return read_params(path, Params)
+
+
+def read_params(path: Path, whole: type[SectionT]) -> SectionT:
+    """Read a file of parameters and check it against its sections.
+
+    Args:
+        path: The file, YAML.
+        whole: What it must hold.
+
+    Raises:
         UserError: The file is missing or not YAML, a key is unknown or missing,
             or a value has the wrong type or is impossible. The message is one
             sentence and names the file and the first key at fault.
     """
     try:
-        return Params.model_validate(load_yaml(path))
+        return whole.model_validate(load_yaml(path))
     except ValidationError as error:
-        raise UserError(f"{path}: {_sentence(error)}.") from error
+        raise UserError(f"{path}: {_sentence(error, whole)}.") from error
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, whole: type[Section]) -> str:
     """The first mistake of a validation as one sentence without its full stop."""
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    # pydantic adds the backend behind a model's key, and a mark behind a bad key; users don't
-    backend = [location.pop(2)] if location[0:1] == ["models"] and location[3:] else []
-    where, kind, value = (
-        ".".join(p for p in location if p != "[key]"),
-        first["type"],
-        first["input"],
-    )
+    location, section = _locate([str(part) for part in first["loc"]], whole)
+    where, kind, value = ".".join(location), first["type"], first["input"]
     context = first.get("ctx", {})
     # somebody may have put a key there, or anywhere in a section that can't be told
     secret = location[-1:] in (["api_key_env"], ["base_url"])
@@ -219,7 +218,7 @@ def _sentence(error: ValidationError) -> str:
     also = f" (and {more} more {'mistake' if more == 1 else 'mistakes'})" if more else ""
     match kind:
         case "extra_forbidden":
-            known = ", ".join(_known_keys(location, *backend))
+            known = ", ".join(section.model_fields)
             return f"{where} is an unknown key; the keys there are {known}{also}"
         case "missing":
             return f"{where} is missing{also}"
@@ -235,11 +234,14 @@ def _sentence(error: ValidationError) -> str:
             return f"{where or 'the file'} must be a section of keys, not {shown}{also}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return f"{where} must be {first['msg'].split('should be ')[-1]}, not {shown}{also}"
-        case "literal_error" | "union_tag_invalid":
-            expected = context.get("expected", context.get("expected_tags"))
-            return f"{where} must be one of {expected}, not {shown}{also}"
+        case "literal_error":
+            return f"{where} must be one of {context['expected']}, not {shown}{also}"
+        case "union_tag_invalid":
+            key = context["discriminator"].strip("'")
+            return f"{where}.{key} must be one of {context['expected_tags']}, not {shown}{also}"
         case "union_tag_not_found":
-            return f"{where}.backend is missing{also}"
+            key = context["discriminator"].strip("'")
+            return f"{where}.{key} is missing{also}"
         case "string_pattern_mismatch":
             return f"{where} may only have letters, digits, - and _ in its name{also}"
         case "value_error":
@@ -248,13 +250,45 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}: {first['msg']}, not {shown}{also}"
 
 
-def _known_keys(location: list[str], backend: str = "") -> Iterable[str]:
-    """The keys that stand beside an unknown one, found by walking the sections' types."""
-    section: Any = Params
-    for part in location[:-1]:
-        if isinstance(section, type) and issubclass(section, Section):
-            section = section.model_fields[part].annotation
-        else:  # the key of a dict: go on with the type of its values
-            section = section.__args__[1]
-    fields: Iterable[str] = BACKEND_SECTIONS.get(backend, section).model_fields
-    return fields
+def _locate(parts: list[str], whole: type[Section]) -> tuple[list[str], Any]:
+    """Where a mistake is as users see it, and the section that holds the last key.
+
+    pydantic adds the value of `backend` or `scorer` behind the key of a section that
+    these choose, and a mark behind a bad key.
+    """
+    shown: list[str] = []
+    holder: Any = whole
+    kind: Any = whole
+    for part in parts:
+        members = _members(kind)
+        if part in members:
+            kind = members[part]
+        elif part != "[key]":
+            shown.append(part)
+            holder, kind = kind, _child(kind, part)
+    return shown, holder
+
+
+def _members(kind: Any) -> dict[str, Any]:
+    """The sections of a union by the value of their first field, which chooses among them."""
+    options = get_args(kind)
+    if options and isinstance(options[0], UnionType):  # behind Annotated
+        options = get_args(options[0])
+    elif not isinstance(kind, UnionType):
+        return {}
+    return {
+        get_args(next(iter(section.model_fields.values())).annotation)[0]: section
+        for section in options
+        if isinstance(section, type) and issubclass(section, Section) and len(options) > 1
+    }
+
+
+def _child(kind: Any, part: str) -> Any:
+    """The type of what stands under a key."""
+    if isinstance(kind, type) and issubclass(kind, Section):
+        field = kind.model_fields.get(part)
+        child: Any = field and field.annotation
+        required = [option for option in get_args(child) if option is not NoneType]
+        return required[0] if isinstance(child, UnionType) and len(required) == 1 else child
+    arguments = get_args(kind)  # of a dict: its values; of an optional section: that
+    return arguments[-1] if arguments and get_origin(kind) is dict else None

@@ -4,8 +4,9 @@
 
 Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
 an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
-and report gather, the files of logged responses, the metrics of every model and
-method, the curves, and the package's modules among each stage's dependencies.
+and report gather, the files of logged responses and of the scorers, the metrics of
+every model and method, the curves, and the package's modules among each stage's
+dependencies.
 Comments and all else stay as they are.
 """
 
@@ -79,16 +80,20 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
 
 
 def fan_in_files(params: Params) -> Mapping[str, list[str]]:
-    """The files that a stage gathers from all instances of other stages, and the logged responses.
+    """The files that a stage gathers from all instances of other stages, or params.yaml names.
 
+    Of what the scorers name, local files and folders count, not packages or Hugging Face ids.
     A logged file is a dependency of all models, because DVC can't template one for some of
     them; a change costs the others seconds, since their answers are cached.
     """
     logged = [model.file for model in params.models.values() if isinstance(model, LoggedModel)]
     logged = list(dict.fromkeys(logged))
+    judged = [name for name in params.scorers.files() if Path(name).exists()]
     return {
         "generate": logged,
-        "baseline": logged,
+        "baseline": [*logged, *judged],
+        "score": judged,
+        "evaluate": judged,
         "pair": [f"artifacts/scores/{model}.jsonl" for model in params.models],
         "report": [f"artifacts/evaluations/{name}.json" for name in params.candidates()],
     }

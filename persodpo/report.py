@@ -8,25 +8,30 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.metrics import METRICS
+from persodpo.scorers.metric import Metric
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
 SCORERS_NOTE = """\
-Coh-MiniLM is the embedding-based stand-in for Coh-UniEval, and C and UE come from a small NLI
-head, so these values do not compare with the paper's."""
+What stands behind each metric is set in the section scorers of params.yaml and described in
+docs/metrics.md; only values of the same scorers compare with each other."""
 COLUMNS_NOTE = """\
 Repeated: share of the answers that were given to more than one prompt. Distinct-2: different word
 bigrams over all bigrams of the answers. Both count what a failed response says, too. Words: mean
 of the valid answers. Seconds: median per response, each response's share of its batch."""
 
 
-def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str:
+def table_1(
+    summaries: Summaries,
+    pairs: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Metric],
+) -> str:
     """Write the results as Markdown.
 
     Args:
         summaries: Per candidate, in the order of the rows.
         pairs: Per pair set, the numbers of `persodpo.pairing.pair_metrics`.
+        metrics: What the values of each metric mean, in the order of the columns.
 
     Returns:
         Three tables: the metrics over all and over valid responses, and format,
@@ -43,9 +48,9 @@ def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str
         f"{n} prompts per candidate. Training pairs: {sets}.",
         SCORERS_NOTE,
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
-        _markdown(_metric_columns(summaries, "all")),
+        _markdown(_metric_columns(summaries, "all", metrics)),
         "## Metrics over valid responses (mean ± sd)",
-        _markdown(_metric_columns(summaries, "valid")),
+        _markdown(_metric_columns(summaries, "valid", metrics)),
         "## Format, length, collapse, time",
         COLUMNS_NOTE,
         _markdown(_other_columns(summaries)),
@@ -53,14 +58,14 @@ def table_1(summaries: Summaries, pairs: Mapping[str, Mapping[str, Any]]) -> str
     return "\n\n".join(parts) + "\n"
 
 
-def _metric_columns(summaries: Summaries, over: str) -> pd.DataFrame:
+def _metric_columns(summaries: Summaries, over: str, metrics: Mapping[str, Metric]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            f"{metric.label} ↑": [
+            f"{metric.label} {'↑' if metric.higher_is_better else '↓'}": [
                 f"{_text(s[over][key]['mean'])} ± {_text(s[over][key]['sd'])}"
                 for s in summaries.values()
             ]
-            for key, metric in METRICS.items()
+            for key, metric in metrics.items()
         },
         index=list(summaries),
     )

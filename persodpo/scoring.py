@@ -12,22 +12,25 @@ response has no answer whose length could comply, and gets 0.
 Everything here works on columns of a table with one row per response.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.metrics import METRICS
 from persodpo.params import ScoringParams
 from persodpo.records import Score
+from persodpo.scorers.metric import Metric
 
 
-def score_table(scores: Sequence[Score], params: ScoringParams) -> pd.DataFrame:
+def score_table(
+    scores: Sequence[Score], params: ScoringParams, metrics: Mapping[str, Metric]
+) -> pd.DataFrame:
     """Compute the total score of every response of the pool.
 
     Args:
         scores: Raw sub-scores of all models' responses.
         params: The weights.
+        metrics: What the values of each metric mean.
 
     Returns:
         The rows of `scores` in their order, with the added columns `s_c`, `s_ue`,
@@ -40,7 +43,7 @@ def score_table(scores: Sequence[Score], params: ScoringParams) -> pd.DataFrame:
     if not scores:
         raise UserError("artifacts/scores: no model has a scored response; run the stage score.")
     table = pd.DataFrame([score.model_dump() for score in scores])
-    for key, metric in METRICS.items():
+    for key, metric in metrics.items():
         table[f"s_{key}"] = normalise(
             table[key].astype(float).fillna(metric.worst), metric.low, metric.high
         )

@@ -9,6 +9,7 @@ Params  generate, scorers, sample.max_words, the model's section in models
 from persodpo.evaluation import evaluate_candidate, summarise
 from persodpo.params import load_params
 from persodpo.records import Prompt, read_rows, write_rows
+from persodpo.scorers import declared_metrics
 from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
 
 
@@ -20,7 +21,7 @@ def main(candidate: str) -> None:
     prompts = read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt)
     rows = evaluate_candidate(candidate, ARTIFACTS / f"policies/{candidate}", prompts, params)
     write_rows(ARTIFACTS / f"evaluations/{candidate}.jsonl", rows)
-    metrics = summarise(rows, params.sample.max_words)
+    metrics = summarise(rows, params.sample.max_words, declared_metrics(params.scorers))
     write_json(ARTIFACTS / f"evaluations/{candidate}.json", metrics)
 
 

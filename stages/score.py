@@ -7,7 +7,7 @@ Params  scorers
 
 from persodpo.params import load_params
 from persodpo.records import Prompt, Response, read_rows, write_rows
-from persodpo.scorers import score_responses
+from persodpo.scorers.run import score_responses
 from persodpo.stage import ARTIFACTS, run_stage
 
 

@@ -1,10 +1,15 @@
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from persodpo.evaluation import distinct_2, repeated_share, summarise
+from persodpo.params import load_params
 from persodpo.records import Evaluated, Response, Score
 from persodpo.report import candidates_table, table_1
+from persodpo.scorers import declared_metrics
+
+METRICS = declared_metrics(load_params(ROOT / "params.yaml").scorers)
 
 
 def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw"):
@@ -28,7 +33,7 @@ ROWS = [
 
 
 def test_a_worked_example():
-    summary = summarise(ROWS, max_words=110)
+    summary = summarise(ROWS, max_words=110, metrics=METRICS)
     assert summary["n"] == 4
     assert summary["failure_ratio"] == 0.25
     assert summary["format_compliance"] == 0.75
@@ -45,17 +50,20 @@ def test_a_worked_example():
 
 
 def test_a_candidate_that_always_fails():
-    summary = summarise([evaluated("a", None, c=-1.0)], max_words=110)
+    summary = summarise([evaluated("a", None, c=-1.0)], max_words=110, metrics=METRICS)
     assert summary["failure_ratio"] == 1.0
     assert summary["words"] is summary["distinct_2"] is None
     assert summary["valid"]["c"] == {"mean": None, "sd": None}
-    table = table_1({"base": summary}, {"dpo": {"pairs": 1, "prompts": 1}})
+    table = table_1({"base": summary}, {"dpo": {"pairs": 1, "prompts": 1}}, METRICS)
     assert "n/a" in table
 
 
 def test_the_tables():
-    summaries = {"base": summarise(ROWS, 110), "persodpo": summarise(ROWS[:2], 110)}
-    table = table_1(summaries, {"dpo": {"pairs": 7, "prompts": 5}})
+    summaries = {
+        "base": summarise(ROWS, 110, METRICS),
+        "persodpo": summarise(ROWS[:2], 110, METRICS),
+    }
+    table = table_1(summaries, {"dpo": {"pairs": 7, "prompts": 5}}, METRICS)
     assert "dpo: 7 pairs over 5 prompts" in table
     rows = [line for line in table.splitlines() if line.startswith(("| base", "| persodpo"))]
     assert len(rows) == 6

@@ -127,7 +127,11 @@ def test_the_distribution_sums_to_one():
 def test_the_pool_is_counted():
     rows = EXAMPLE.assign(c=0.0, ue=0.0, coh=0.0, p=[None, 0.1, None, 0.1, 0.1, 0.0])
     # the missing value of a failed response doesn't count
-    assert response_metrics(rows) == {"responses": 6, "valid": 4, "missing_values": 1}
+    assert response_metrics(rows, ["c", "ue", "p", "coh"]) == {
+        "responses": 6,
+        "valid": 4,
+        "missing_values": 1,
+    }
 
 
 def test_equal_scores_are_never_paired():

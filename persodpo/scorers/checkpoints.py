@@ -1,0 +1,114 @@
+"""Loading the checkpoints behind the judges, all in float32: scores are compared with a margin."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from persodpo.errors import UserError
+from persodpo.models import ADAPTER_FILE, device, locate, weights_hash
+
+# Where a tokenizer doesn't know its model's limit: what BERT and its kin have.
+USUAL_LIMIT = 512
+
+
+def load_classifier(
+    name: str, revision: str | None, key: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a sequence classifier, or a folder with a LoRA adapter on one.
+
+    An adapter's folder also holds the classifier's configuration, with its labels; the
+    adapter's own says which model it belongs to.
+
+    Args:
+        name: Where it is (see `persodpo.models`).
+        revision: The commit of a Hugging Face id, else None.
+        key: The parameter that holds the name, for messages.
+
+    Raises:
+        UserError: It can't be found or isn't a sequence classifier.
+    """
+    folder = locate(name, revision, key)
+    settings: dict[str, Any] = {
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    try:
+        if not Path(folder, ADAPTER_FILE).is_file():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, revision=revision, **settings
+            )
+            return _ready(model), AutoTokenizer.from_pretrained(folder, revision=revision)
+        adapter = PeftConfig.from_pretrained(folder)
+        base = locate(adapter.base_model_name_or_path, adapter.revision, f"{key}, an adapter,")
+        config = AutoConfig.from_pretrained(folder)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, revision=adapter.revision, config=config, **settings
+        )
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        return _ready(model), AutoTokenizer.from_pretrained(base, revision=adapter.revision)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _not_loaded(name, key, "a sequence classifier", error) from error
+
+
+def load_seq2seq(
+    name: str, revision: str | None, key: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load an encoder-decoder model such as T5.
+
+    Raises:
+        UserError: It can't be found or isn't such a model.
+    """
+    folder = locate(name, revision, key)
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            folder,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        return _ready(model), AutoTokenizer.from_pretrained(folder, revision=revision)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _not_loaded(name, key, "an encoder-decoder model", error) from error
+
+
+def identity(name: str, revision: str | None, key: str) -> dict[str, str | None]:
+    """What tells a checkpoint from any other: its files' hash, or a pinned Hugging Face id.
+
+    Raises:
+        UserError: It can't be found.
+    """
+    weights = weights_hash(name, revision, key)
+    return {"weights": weights} if weights else {"model": name, "revision": revision}
+
+
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Most tokens of an input of an encoder."""
+    limit = int(tokenizer.model_max_length)  # a huge number where it isn't known
+    if limit > 10**6:
+        limit = USUAL_LIMIT
+    return min(limit, int(getattr(model.config, "max_position_embeddings", None) or limit))
+
+
+def _ready(model: PreTrainedModel) -> PreTrainedModel:
+    return model.eval().to(device())
+
+
+def _not_loaded(name: str, key: str, what: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(
+        f"params.yaml: {key} is {name!r}, which can't be loaded as {what} from safetensors "
+        f"({reason})."
+    )

@@ -1,0 +1,77 @@
+"""Judgements: each different input is judged once, and kept for the next run.
+
+What a judge says depends on its model and on the input alone, not on weights,
+margins or on what else is judged. So judgements are kept under `.cache/judgements`
+as soon as their batch is done, and a killed run goes on where it was. A model is
+loaded only if something is left to be judged.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from diskcache import Cache, Timeout
+
+from persodpo.errors import UserError
+from persodpo.scorers.metric import Judge, Judgement, Texts
+from persodpo.stage import cache_folder
+
+# From different inputs, in any order, to their judgements, batch by batch.
+BatchJudge = Callable[[Sequence[Texts]], Iterator[list[tuple[Texts, Judgement]]]]
+
+# A judgement is kept to so many decimals, which is more than the arithmetic of a batch of another
+# size or order leaves equal; so a score file doesn't change when nothing but these did.
+DECIMALS = 6
+
+
+def kept(
+    identity: Mapping[str, object], load: Callable[[], BatchJudge], folder: Path | None = None
+) -> Judge:
+    """Make a judge that remembers.
+
+    Args:
+        identity: Everything besides the input that can change a judgement: what is asked,
+            its version, the model and its revision or the hash of its weights.
+        load: Loads the model behind the judge; called at most once.
+        folder: Where judgements are kept, by default `.cache/judgements`; safe for several
+            processes at once.
+
+    Returns:
+        A judge that raises UserError if the kept judgements can't be read or written.
+    """
+    folder = folder or cache_folder() / "judgements"
+    loaded: list[BatchJudge] = []
+
+    def judge(inputs: Sequence[Texts]) -> list[Judgement]:
+        keys = {texts: _key(identity, texts) for texts in inputs}
+        try:
+            # nothing is ever thrown out to make room
+            with Cache(str(folder), eviction_policy="none", cull_limit=0) as cache:
+                known = {texts: cache.get(key) for texts, key in keys.items()}
+                missing = [texts for texts, value in known.items() if value is None]
+                if missing and not loaded:
+                    loaded.append(load())
+                for batch in loaded[0](missing) if missing else ():
+                    with cache.transact():
+                        for texts, judgement in batch:
+                            known[texts] = _text(judgement)
+                            cache.set(keys[texts], known[texts])
+        except (sqlite3.Error, OSError, Timeout) as error:
+            raise UserError(
+                f"{folder}: the kept judgements can't be read or written ({error}); if the file is "
+                "damaged, delete the folder, and they are computed again."
+            ) from error
+        return [json.loads(known[texts]) for texts in inputs]
+
+    return judge
+
+
+def _key(identity: Mapping[str, object], texts: Texts) -> str:
+    content = json.dumps([identity, texts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _text(judgement: Judgement) -> str:
+    return json.dumps(judgement and [round(value, DECIMALS) for value in judgement])

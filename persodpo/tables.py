@@ -1,0 +1,84 @@
+"""Tables that users bring: CSV with a header, tab-separated (.tsv), JSON lines, a JSON list.
+
+Used for published responses and metric values, and for sentence pairs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from persodpo.errors import UserError
+from persodpo.records import Prompt
+
+
+def read_table(path: Path, key: str) -> pd.DataFrame:
+    """Read a table; of a text file every value is a text, and only an empty field is missing.
+
+    Args:
+        path: The file; its suffix tells its format.
+        key: The parameter that names it, for messages.
+
+    Raises:
+        UserError: The file is missing or no table.
+    """
+    try:
+        if path.suffix in (".json", ".jsonl"):
+            # Dialogue NLI's .jsonl files hold one list
+            with path.open("rb") as file:
+                lines = not file.read(1024).lstrip().startswith(b"[")
+            return pd.read_json(path, lines=lines, dtype=False, convert_dates=False)
+        separator = "\t" if path.suffix == ".tsv" else ","
+        # a model may well answer "null" or "NA"
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise UserError(f"params.yaml: {key} is {str(path)!r}, which doesn't exist.") from error
+    except (ValueError, TypeError, OSError) as error:  # pandas' own errors are among these
+        raise UserError(f"{path}: not a table ({error}); give CSV or .jsonl.") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UserError(f"{path}: not a table (its rows have more fields than its header).")
+    return table
+
+
+def rows_of_prompts(
+    table: pd.DataFrame, id_column: str | None, file: str, key: str, prompts: Sequence[Prompt]
+) -> pd.DataFrame:
+    """Find each prompt's row, by an id or by its place.
+
+    Args:
+        table: The rows.
+        id_column: The column with the prompts' ids; None if row k belongs to prompt k.
+        file: Where the table comes from, for messages.
+        key: The section of params.yaml that names it, for messages.
+        prompts: The prompts.
+
+    Returns:
+        One row per prompt, in the prompts' order.
+
+    Raises:
+        UserError: There is no such column, an id stands there twice or is missing, or
+            without ids there is another number of rows than of prompts.
+    """
+    if id_column is None:
+        if len(table) != len(prompts):
+            raise UserError(
+                f"{file}: {len(table)} rows, but {len(prompts)} prompts; without "
+                f"{key}.id_column, row k must belong to prompt k."
+            )
+        return table
+    if id_column not in table.columns:
+        raise UserError(
+            f"{file}: there is no column {id_column!r}, which {key} names; "
+            f"the columns there are {', '.join(map(str, table.columns))}."
+        )
+    table = table.set_index(table[id_column].astype(str))
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise UserError(f"{file}: the id {twice[0]!r} stands there twice; keep one of its rows.")
+    missing = [prompt.id for prompt in prompts if prompt.id not in table.index]
+    if missing:
+        raise UserError(
+            f"{file}: there is no row for prompt {missing[0]!r} ({len(missing)} prompts have "
+            "none); sample other prompts or take the model out."
+        )
+    return table.loc[[prompt.id for prompt in prompts]]

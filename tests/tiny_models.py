@@ -1,0 +1,82 @@
+"""Tiny random models with real tokenizers, for what must hold for any checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+def corpus() -> list[str]:
+    """Some English, to train tokenizers on."""
+    return (ROOT / "data/focus/train.json").read_text(encoding="utf-8").split("\n")
+
+
+def make_t5(folder: Path, vocabulary: int = 800, **shape: Any) -> None:
+    """A T5 with a unigram tokenizer, as T5's own is; with two small layers if nothing is said."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace("\n", " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        [*corpus(), "Yes No"] * 2,
+        trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token="<unk>",
+                                show_progress=False),
+    )  # fmt: skip
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    small = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    config = T5Config(
+        vocab_size=len(fast), pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+        **(small | shape),
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).eval().save_pretrained(folder)
+
+
+def make_bert(folder: Path, labels: Iterable[str] | Mapping[int, str], seed: int = 0) -> None:
+    """A BERT classifier with one small layer and a word-piece tokenizer."""
+    id2label = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels))
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokenizer.train_from_iterator(
+        corpus(),
+        trainers.WordPieceTrainer(vocab_size=500, special_tokens=special, show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )  # fmt: skip
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", model_max_length=64,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(fast), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64, initializer_range=0.2,
+        num_labels=len(id2label), id2label=id2label,
+        label2id={label: number for number, label in id2label.items()},
+    )  # fmt: skip
+    BertForSequenceClassification(config).eval().save_pretrained(folder)
