@@ -47,8 +47,11 @@ def test_it_is_the_formula(folder):
     inputs = items(30)
     ours = judged(folder, inputs)
     for response, *turns in inputs:
-        source = ("question: Is this a coherent response given the dialogue history? </s> "
-                  f"response: {response} </s> dialogue history: " + "\n".join(turns) + "\n\n")  # fmt: skip
+        history = "\n".join(turns) + "\n\n"
+        source = (
+            "question: Is this a coherent response given the dialogue history? </s> response: "
+            + response + " </s> dialogue history: " + history
+        )  # fmt: skip
         with torch.no_grad():
             p = model(
                 **tokenizer(source, return_tensors="pt"), decoder_input_ids=torch.tensor([[0]])
