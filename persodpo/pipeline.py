@@ -6,7 +6,7 @@ Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or o
 an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
 and report gather, the files of logged responses and of the scorers, the metrics of
 every model and method, the curves, and the package's modules among each stage's
-dependencies.
+dependencies; these also in nli/dvc.yaml.
 Comments and all else stay as they are.
 """
 
@@ -23,6 +23,7 @@ from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.records import write_text
 
 DVC_FILE = Path("dvc.yaml")
+NLI_DVC_FILE = Path("nli/dvc.yaml")
 PACKAGE = "persodpo"
 # Column of the training log that each plot over the steps shows.
 CURVES = {
@@ -34,15 +35,20 @@ CURVES = {
 
 
 def main() -> None:
-    """Rewrite dvc.yaml."""
+    """Rewrite dvc.yaml and nli/dvc.yaml."""
     yaml = YAML()
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(DVC_FILE.read_text(encoding="utf-8"))
-    synchronise(document, load_params(PARAMS_FILE))
-    text = io.StringIO()
-    yaml.dump(document, text)
-    write_text(DVC_FILE, text.getvalue())
+    params = load_params(PARAMS_FILE)
+    for file in (DVC_FILE, NLI_DVC_FILE):
+        document = yaml.load(file.read_text(encoding="utf-8"))
+        if file == DVC_FILE:
+            synchronise(document, params)
+        else:
+            synchronise_nli(document)
+        text = io.StringIO()
+        yaml.dump(document, text)
+        write_text(file, text.getvalue())
 
 
 def synchronise(document: dict[str, Any], params: Params) -> None:
@@ -77,6 +83,13 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
                     f"artifacts/training/{method}.csv": CURVES[name]
                     for method in params.train.methods
                 }
+
+
+def synchronise_nli(document: dict[str, Any]) -> None:
+    """Bring a loaded nli/dvc.yaml, whose stage runs in that folder, in step, in place."""
+    body = document["stages"]["train"]["do"]
+    modules = [f"../{path}" for path in imported_files(_script(body["cmd"]))]
+    body["deps"] = [*(dep for dep in body["deps"] if dep.startswith("${")), *modules]
 
 
 def fan_in_files(params: Params) -> Mapping[str, list[str]]:

@@ -43,10 +43,11 @@ def table_1(
         for name, numbers in pairs.items()
         if "pairs" in numbers
     )
+    versions = ", ".join(f"{metric.label} {metric.version}" for metric in metrics.values())
     parts = [
         "# Results on the validation prompts",
         f"{n} prompts per candidate. Training pairs: {sets}.",
-        SCORERS_NOTE,
+        f"{SCORERS_NOTE} Versions: {versions}.",
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
         _markdown(_metric_columns(summaries, "all", metrics)),
         "## Metrics over valid responses (mean ± sd)",

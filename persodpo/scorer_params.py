@@ -20,7 +20,7 @@ class NliModel(Section):
     scorer: Literal["nli"]
     model: Text
     revision: Text | None
-    labels: Annotated[list[Text], Field(min_length=2)] | None
+    labels: Annotated[list[Text], Field(min_length=3, max_length=3)] | None
 
 
 class NliConsistency(NliModel):

@@ -17,7 +17,7 @@ def read_table(path: Path, key: str) -> pd.DataFrame:
 
     Args:
         path: The file; its suffix tells its format.
-        key: The parameter that names it, for messages.
+        key: The file and the parameter that name it, for messages.
 
     Raises:
         UserError: The file is missing or no table.
@@ -27,12 +27,12 @@ def read_table(path: Path, key: str) -> pd.DataFrame:
             # Dialogue NLI's .jsonl files hold one list
             with path.open("rb") as file:
                 lines = not file.read(1024).lstrip().startswith(b"[")
-            return pd.read_json(path, lines=lines, dtype=False, convert_dates=False)
+            return pd.read_json(path, lines=lines, dtype=False)
         separator = "\t" if path.suffix == ".tsv" else ","
         # a model may well answer "null" or "NA"
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
-        raise UserError(f"params.yaml: {key} is {str(path)!r}, which doesn't exist.") from error
+        raise UserError(f"{key} is {str(path)!r}, which doesn't exist.") from error
     except (ValueError, TypeError, OSError) as error:  # pandas' own errors are among these
         raise UserError(f"{path}: not a table ({error}); give CSV or .jsonl.") from error
     if not isinstance(table.index, pd.RangeIndex):
@@ -43,11 +43,13 @@ def read_table(path: Path, key: str) -> pd.DataFrame:
 def rows_of_prompts(
     table: pd.DataFrame, id_column: str | None, file: str, key: str, prompts: Sequence[Prompt]
 ) -> pd.DataFrame:
-    """Find each prompt's row, by an id or by its place.
+    """Find each prompt's row.
 
     Args:
         table: The rows.
-        id_column: The column with the prompts' ids; None if row k belongs to prompt k.
+        id_column: The column with the prompts' ids; None if a row's number, from 0, is its
+            prompt's id. Rows are never matched by the order of the prompts, which is
+            that of the draw, not of a file.
         file: Where the table comes from, for messages.
         key: The section of params.yaml that names it, for messages.
         prompts: The prompts.
@@ -56,29 +58,23 @@ def rows_of_prompts(
         One row per prompt, in the prompts' order.
 
     Raises:
-        UserError: There is no such column, an id stands there twice or is missing, or
-            without ids there is another number of rows than of prompts.
+        UserError: There is no such column, or an id stands there twice or is missing.
     """
-    if id_column is None:
-        if len(table) != len(prompts):
-            raise UserError(
-                f"{file}: {len(table)} rows, but {len(prompts)} prompts; without "
-                f"{key}.id_column, row k must belong to prompt k."
-            )
-        return table
-    if id_column not in table.columns:
+    if id_column is not None and id_column not in table.columns:
         raise UserError(
             f"{file}: there is no column {id_column!r}, which {key} names; "
             f"the columns there are {', '.join(map(str, table.columns))}."
         )
-    table = table.set_index(table[id_column].astype(str))
+    ids = table.index if id_column is None else table[id_column]
+    table = table.set_index(ids.astype(str))
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise UserError(f"{file}: the id {twice[0]!r} stands there twice; keep one of its rows.")
     missing = [prompt.id for prompt in prompts if prompt.id not in table.index]
     if missing:
+        hint = "" if id_column else f"; without {key}.id_column a row's number is its prompt's id"
         raise UserError(
             f"{file}: there is no row for prompt {missing[0]!r} ({len(missing)} prompts have "
-            "none); sample other prompts or take the model out."
+            f"none){hint}; sample other prompts or take the model out."
         )
     return table.loc[[prompt.id for prompt in prompts]]

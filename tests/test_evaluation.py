@@ -65,6 +65,7 @@ def test_the_tables():
     }
     table = table_1(summaries, {"dpo": {"pairs": 7, "prompts": 5}}, METRICS)
     assert "dpo: 7 pairs over 5 prompts" in table
+    assert "Versions: Coh-MiniLM 1, C 2, UE 2, P 1." in table
     rows = [line for line in table.splitlines() if line.startswith(("| base", "| persodpo"))]
     assert len(rows) == 6
     assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses

@@ -1,5 +1,6 @@
 """Judgements are kept: each input is judged once, by the judge it was kept for."""
 
+import math
 import subprocess
 import sys
 
@@ -91,6 +92,23 @@ kept(IDENTITY, Dies().load, Path({str(tmp_path)!r}))([(str(i),) for i in range(2
     values = kept(IDENTITY, length.load, tmp_path)([(str(i),) for i in range(20)])
     assert values == [[float(len(str(i)))] for i in range(20)]
     assert len(length.asked) == 14
+
+
+def test_what_is_no_number_is_told_and_not_kept(tmp_path):
+    def broken():
+        return lambda inputs: iter([[(texts, [0.5, math.nan]) for texts in inputs]])
+
+    with pytest.raises(UserError, match=r"the judge 'length' .* gave \[0.5, nan\], which is no"):
+        kept(IDENTITY, broken, tmp_path)([("a", "b")])
+    assert kept(IDENTITY, Length().load, tmp_path)([("a", "b")]) == [[1.0, 1.0]]
+
+
+def test_a_model_that_cannot_be_loaded_is_not_the_caches_fault(tmp_path):
+    def absent():
+        raise OSError("no such model")
+
+    with pytest.raises(OSError, match="no such model"):
+        kept(IDENTITY, absent, tmp_path)([("a", "b")])
 
 
 def test_a_damaged_file_is_told(tmp_path):

@@ -33,11 +33,14 @@ def answers(table, path, prompts, generate, **changes):
 def test_each_prompt_gets_its_response(table, tmp_path, prompts, generate, suffix, by_id):
     if by_id:
         table = table.sample(frac=1, random_state=0)
-        extra = pd.DataFrame([{"id": "not drawn", "text": "z", "took": 9.0}])
-        table = pd.concat([table, extra])
-    rows = answers(table, tmp_path / f"log.{suffix}", prompts, generate,
+    else:  # by the row's number, in whatever order the prompts were drawn
+        prompts = [p.model_copy(update={"id": str(i)}) for i, p in enumerate(prompts)]
+    extra = pd.DataFrame([{"id": "not drawn", "text": "z", "took": 9.0}])
+    table = pd.concat([table, extra])
+    rows = answers(table, tmp_path / f"log.{suffix}", prompts[::-1], generate,
                    id_column="id" if by_id else None, seconds_column="took")  # fmt: skip
-    assert [row.id for row in rows] == [p.id for p in prompts]
+    assert [row.id for row in rows] == [p.id for p in prompts[::-1]]
+    rows = rows[::-1]
     assert [row.raw for row in rows] == ['{"response": "one"}', "null", "",
                                          '{"response": "a", "b": 1}', "7", 'x\n"y",']  # fmt: skip
     assert [row.contract for row in rows] == ["valid", "none", "none", "salvaged", "none", "none"]
@@ -48,22 +51,30 @@ def test_each_prompt_gets_its_response(table, tmp_path, prompts, generate, suffi
 
 def test_the_contract_is_a_setting(table, tmp_path, prompts, generate):
     released = generate.model_copy(update={"contract": "released"})
-    rows = answers(table, tmp_path / "log.csv", prompts, released)
+    rows = answers(table, tmp_path / "log.csv", prompts, released, id_column="id")
     assert [row.contract for row in rows][3] == "valid"
 
 
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (lambda t: t[1:], {}, r"5 rows, but 6 prompts; without models\.old\.id_column, row k must"),
+        (
+            lambda t: t,
+            {},
+            r"\(6 prompts have none\); without models\.old\.id_column a row's",
+        ),
         (lambda t: t[1:], {"id_column": "id"}, r"there is no row for prompt .* \(1 prompts have"),
         (lambda t: pd.concat([t, t[:1]]), {"id_column": "id"}, "stands there twice"),
         (
             lambda t: t,
-            {"text_column": "said"},
+            {"text_column": "said", "id_column": "id"},
             "no column 'said', which models.old names",
         ),
-        (lambda t: t.assign(took="long"), {"seconds_column": "took"}, "column took: could not"),
+        (
+            lambda t: t.assign(took="long"),
+            {"seconds_column": "took", "id_column": "id"},
+            "column took: could not",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(table, tmp_path, prompts, generate, change, settings, message):
@@ -85,5 +96,5 @@ def test_a_file_that_is_no_table_is_told(tmp_path, prompts, generate):
     with pytest.raises(UserError, match="not a table"):
         generate_responses("old", logged(tmp_path), prompts, generate, 110)
     (tmp_path / "e.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
-    with pytest.raises(UserError, match="1 rows, but 6 prompts"):
+    with pytest.raises(UserError, match=r"no row for prompt .* \(6 prompts"):
         generate_responses("old", logged(tmp_path / "e.jsonl"), prompts, generate, 110)

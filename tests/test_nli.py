@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from persodpo.errors import UserError
 from persodpo.models import file_hash, folder_hash
-from persodpo.nli.pairs import enlarged, load_pairs
+from persodpo.nli.pairs import load_pairs, with_unrelated
 from persodpo.nli.params import ClassifierParams, load_nli_params
 from persodpo.nli.training import measure, train_classifier
 from persodpo.scorers.nli import LABELS, NliJudge, class_order
@@ -99,7 +99,7 @@ def captions(n):
 
 def params(**changes):
     return EMBEDDED.model_copy(update={"lora_r": 4, "epochs": 2.0, "unrelated": 0.0,
-                                       "swapped_contradictions": False, **changes})  # fmt: skip
+                                       **changes})  # fmt: skip
 
 
 def write(folder, rows, name="pairs.csv"):
@@ -149,9 +149,15 @@ def test_snlis_and_dialogue_nlis_own_files(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
+        (
+            captions(60).assign(hypothesis=None),
+            "pair 1 of those with a label: its hypothesis is ''",
+        ),
+        (captions(60).assign(label="-"), "there is no pair with a label"),
+        (captions(9), "fewer than 10 different premises"),
         (captions(3).assign(label="perhaps"), "the label 'perhaps' .of the premise 'A man rides"),
         (captions(3).drop(columns="label"), "there is no column 'label'; the columns there are"),
-        (None, r"nli/params\.yaml: the data's folder and file is .* which doesn't exist"),
+        (None, r"^nli/params\.yaml: train_file is .* which doesn't exist"),
     ],
 )
 def test_data_that_does_not_fit_is_told(tmp_path, rows, message):
@@ -159,6 +165,14 @@ def test_data_that_does_not_fit_is_told(tmp_path, rows, message):
         write(tmp_path / "d", rows)
     with pytest.raises(UserError, match=message):
         load_pairs(params(folder="d", train_file="pairs.csv"), tmp_path)
+
+
+def test_a_pair_without_a_text_is_told_before_any_training(tmp_path):
+    rows = captions(60).to_dict("records")
+    rows[7]["hypothesis"] = None
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="pair 8 of those with a label: its hypothesis is nan, not"):
+        load_pairs(params(folder=".", train_file="pairs.jsonl"), tmp_path)
 
 
 def test_params_are_checked(tmp_path):
@@ -177,14 +191,9 @@ def test_params_are_checked(tmp_path):
 
 def test_added_pairs_follow_from_those_there_are():
     rows = captions(30)
-    more = enlarged(rows, params(swapped_contradictions=True, unrelated=0.5))
+    more = with_unrelated(rows, share=0.5, seed=0)
     assert more.head(30).to_dict("records") == rows[more.columns].to_dict("records")
-    added = more.iloc[30:]
-    swapped, unrelated = added.head(10), added.iloc[10:]
-    contradictions = rows[rows["label"] == "contradiction"]
-    assert swapped["premise"].tolist() == contradictions["hypothesis"].tolist()
-    assert swapped["hypothesis"].tolist() == contradictions["premise"].tolist()
-    assert set(swapped["label"]) == {"contradiction"}
+    unrelated = more.iloc[30:]
     assert 0 < len(unrelated) <= 15
     assert set(unrelated["label"]) == {"neutral"}
     known = set(zip(rows["premise"], rows["hypothesis"], strict=True))

@@ -13,7 +13,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from persodpo.params import load_params
-from persodpo.pipeline import imported_files, synchronise
+from persodpo.pipeline import imported_files, synchronise, synchronise_nli
 
 SECTIONS = ["sample", "generate", "models", "scorers", "scoring", "pairing", "train", "evaluate"]
 
@@ -29,6 +29,10 @@ def test_dvc_yaml_is_in_step(document, monkeypatch):
     expected = json.loads(json.dumps(document))
     synchronise(expected, load_params())
     assert document == expected, "run python -m persodpo.pipeline"
+    nli = YAML(typ="safe").load(ROOT / "nli/dvc.yaml")
+    expected = json.loads(json.dumps(nli))
+    synchronise_nli(expected)
+    assert nli == expected, "run python -m persodpo.pipeline"
     scores = [dep for dep in document["stages"]["pair"]["deps"] if "artifacts/scores/" in dep]
     assert scores == [f"artifacts/scores/{model}.jsonl" for model in load_params().models]
 

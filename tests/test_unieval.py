@@ -83,6 +83,15 @@ def test_the_newest_that_has_room_is_kept(turns, response, limit, tokenizer):
     # what is left of the dialogue is its end
     history = text.split(" </s> dialogue history: ")[1].removesuffix("\n\n")
     assert "\n".join(turns).endswith(history)
+    # and the longest one: no turn more, and no letter more of the newest, has room
+    shorter = text.split("response: ", 1)[1].split(" </s> dialogue history: ")[0]
+    for oldest in range(1, len(turns)):
+        if "\n".join(turns[oldest:]) == history:
+            longer = question(turns[oldest - 1 :], shorter)
+            break
+    else:
+        longer = question([turns[-1][len(turns[-1]) - len(history) - 1 :]], shorter)
+    assert len(history) == len(turns[-1]) == 0 or len(tokenizer(longer)["input_ids"]) > limit
 
 
 def test_whole_turns_go_first_then_the_beginning_of_the_newest(tokenizer):

@@ -64,7 +64,7 @@ class TransformersCaller:
         params: GenerateParams,
         adapter: Path | None = None,
     ) -> None:
-        self.key = f"models.{name}.model"
+        self.key = f"params.yaml: models.{name}.model"
         self.model = model
         self.params = params
         self.adapter = adapter

@@ -1,7 +1,7 @@
 """The backend `logged`: responses that somebody already generated and published.
 
 The file is CSV with a header, or JSON lines (`.jsonl`). Its rows belong to the
-prompts by a column with the prompts' ids or, without one, by their order.
+prompts by a column with the prompts' ids or, without one, by their numbers.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> lis
 
     Raises:
         UserError: The file is missing or no table, lacks a column or a prompt, has an
-            id twice, or without ids another number of rows than there are prompts.
+            id twice, or seconds that are no number.
     """
-    table = read_table(Path(model.file), f"models.{name}.file")
+    table = read_table(Path(model.file), f"params.yaml: models.{name}.file")
     for column in (model.text_column, model.seconds_column):
         if column is not None and column not in table.columns:
             raise UserError(

@@ -18,6 +18,7 @@ from persodpo.tables import read_table
 COLUMNS = ["premise", "hypothesis", "label"]
 # What SNLI writes where its annotators didn't agree.
 NO_LABEL = ("-", "")
+FEWEST_PREMISES = 10
 
 
 def load_pairs(params: ClassifierParams, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -36,16 +37,21 @@ def load_pairs(params: ClassifierParams, root: Path) -> tuple[pd.DataFrame, pd.D
         UserError: A file is missing, lacks a column, or has a label that is none.
     """
     folder = root / params.folder
-    pairs = _read(folder / params.train_file, params)
+    pairs = _read(folder / params.train_file, "train_file", params)
     if params.test_file is not None:
-        return pairs, _read(folder / params.test_file, params)
+        return pairs, _read(folder / params.test_file, "test_file", params)
+    if pairs["premise"].nunique() < FEWEST_PREMISES:
+        raise UserError(
+            f"{folder / params.train_file}: fewer than {FEWEST_PREMISES} different premises are "
+            "too few to hold some out; give a test_file in nli/params.yaml."
+        )
     split = GroupShuffleSplit(n_splits=1, test_size=params.held_out, random_state=params.seed)
     train, test = next(split.split(pairs, groups=pairs["premise"]))
     return pairs.iloc[train].reset_index(drop=True), pairs.iloc[test].reset_index(drop=True)
 
 
-def _read(path: Path, params: ClassifierParams) -> pd.DataFrame:
-    table = read_table(path, "nli/params.yaml: the data's folder and file")
+def _read(path: Path, key: str, params: ClassifierParams) -> pd.DataFrame:
+    table = read_table(path, f"nli/params.yaml: {key}")
     for column in (params.premise, params.hypothesis, params.label):
         if column not in table.columns:
             raise UserError(
@@ -54,6 +60,16 @@ def _read(path: Path, params: ClassifierParams) -> pd.DataFrame:
             )
     table = table[[params.premise, params.hypothesis, params.label]].set_axis(COLUMNS, axis=1)
     table = table[~table["label"].isin(NO_LABEL)].reset_index(drop=True)
+    for column in COLUMNS:
+        wrong = ~table[column].map(lambda value: isinstance(value, str))
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise UserError(
+                f"{path}, pair {row + 1} of those with a label: its {column} is "
+                f"{table[column].iloc[row]!r}, not a text."
+            )
+    if table.empty:
+        raise UserError(f"{path}: there is no pair with a label.")
     labels = table["label"].map(class_name)
     if labels.isna().any():
         row = int(labels.isna().to_numpy().argmax())
@@ -65,34 +81,29 @@ def _read(path: Path, params: ClassifierParams) -> pd.DataFrame:
     return table.assign(label=labels)
 
 
-def enlarged(pairs: pd.DataFrame, params: ClassifierParams) -> pd.DataFrame:
-    """Add pairs whose label follows from those there are.
+def with_unrelated(pairs: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Add unrelated pairs as neutral: a premise and the hypothesis of another premise.
 
-    Swapped contradictions: if a premise contradicts a hypothesis, the hypothesis
-    contradicts the premise. Unrelated: a premise and the hypothesis of another premise,
-    which are neutral; without these a classifier of image captions calls almost any two
-    texts about different things a contradiction.
+    Without them a classifier of image captions calls almost any two texts about
+    different things a contradiction.
 
     Args:
         pairs: Pairs to train on, shape (n, 3).
-        params: Which to add, and the seed of the draw.
+        share: So many are drawn, as a share of n; those of one premise are left out.
+        seed: The seed of the draw.
 
     Returns:
         All of `pairs`, then the added ones.
     """
-    parts = [pairs]
-    if params.swapped_contradictions:
-        swapped = pairs[pairs["label"] == "contradiction"]
-        parts.append(swapped.rename(columns={"premise": "hypothesis", "hypothesis": "premise"}))
-    random = np.random.default_rng(params.seed)
-    rows = random.integers(len(pairs), size=(2, round(params.unrelated * len(pairs))))
-    unrelated = pd.DataFrame(
+    rows = np.random.default_rng(seed).integers(len(pairs), size=(2, round(share * len(pairs))))
+    premises = pairs["premise"].to_numpy()
+    added = pd.DataFrame(
         {
-            "premise": pairs["premise"].to_numpy()[rows[0]],
+            "premise": premises[rows[0]],
             "hypothesis": pairs["hypothesis"].to_numpy()[rows[1]],
             "label": "neutral",
         }
     )
-    same = pairs["premise"].to_numpy()[rows[1]] == unrelated["premise"].to_numpy()
-    added: pd.DataFrame = pd.concat([*parts, unrelated[~same]], ignore_index=True)
-    return added[COLUMNS]
+    added = added[premises[rows[0]] != premises[rows[1]]]
+    more: pd.DataFrame = pd.concat([pairs, added], ignore_index=True)
+    return more

@@ -23,7 +23,6 @@ class ClassifierParams(Section):
     premise: Text
     hypothesis: Text
     label: Text
-    swapped_contradictions: bool
     unrelated: NonNegativeFloat
     base: Text
     revision: Text | None

@@ -26,11 +26,11 @@ from transformers import (
 from persodpo.errors import UserError
 from persodpo.models import device, locate
 from persodpo.nli.adapter import as_adapter, freeze_biases
-from persodpo.nli.pairs import enlarged
+from persodpo.nli.pairs import with_unrelated
 from persodpo.nli.params import ClassifierParams
 from persodpo.scorers.nli import LABELS, NliJudge
 
-BASE_KEY = "base (nli/params.yaml)"
+BASE_KEY = "nli/params.yaml: base"
 
 
 def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path) -> None:
@@ -53,6 +53,7 @@ def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path
         freeze_biases(model, params.lora_r)
     where = locate(params.base, params.revision, BASE_KEY)
     tokenizer = AutoTokenizer.from_pretrained(where, revision=params.revision)
+    more = with_unrelated(pairs, params.unrelated, params.seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         trainer = Trainer(
@@ -70,7 +71,7 @@ def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path
                 logging_steps=100,
                 report_to="none",
             ),
-            train_dataset=_tokenised(enlarged(pairs, params), tokenizer, params.max_length),
+            train_dataset=_tokenised(more, tokenizer, params.max_length),
             data_collator=DataCollatorWithPadding(tokenizer),
         )
         trainer.train()

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from sentence_transformers import SentenceTransformer
+from numpy.typing import NDArray
 
-from persodpo.models import device, locate
+from persodpo.scorers.checkpoints import load_encoder
 from persodpo.scorers.metric import Judgement, Texts
 
 VERSION = 1
+# So many batches are sorted by length together, and kept together.
+BATCHES = 32
 
 
 class EmbeddingJudge:
@@ -26,22 +27,25 @@ class EmbeddingJudge:
     """
 
     def __init__(self, name: str, revision: str | None, batch_size: int, key: str) -> None:
-        self._model = SentenceTransformer(
-            locate(name, revision, key),
-            revision=revision,
-            trust_remote_code=False,
-            device=str(device()),
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
+        self._model = load_encoder(name, revision, key)
         self._batch_size = batch_size
 
     def __call__(self, pairs: Sequence[Texts]) -> Iterator[list[tuple[Texts, Judgement]]]:
         """Compare pairs of texts.
 
         Yields:
-            All pairs at once, each with its cosine, in [-1, 1].
+            Some batches' worth of pairs, each with its cosine, in [-1, 1].
         """
-        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        of: dict[str, NDArray[np.float64]] = {}
+        for start in range(0, len(pairs), BATCHES * self._batch_size):
+            part = pairs[start : start + BATCHES * self._batch_size]
+            texts = dict.fromkeys(text for pair in part for text in pair)
+            new = [text for text in texts if text not in of]
+            if new:
+                of.update(zip(new, self._embedded(new), strict=True))
+            yield [((one, two), [float(np.clip(of[one] @ of[two], -1, 1))]) for one, two in part]
+
+    def _embedded(self, texts: list[str]) -> NDArray[np.float64]:
         embeddings = self._model.encode(
             texts,
             batch_size=self._batch_size,
@@ -49,5 +53,4 @@ class EmbeddingJudge:
             convert_to_numpy=True,
             show_progress_bar=False,
         )
-        of = dict(zip(texts, embeddings.astype(np.float64), strict=True))
-        yield [((one, two), [float(np.clip(of[one] @ of[two], -1, 1))]) for one, two in pairs]
+        return np.asarray(embeddings, dtype=np.float64)

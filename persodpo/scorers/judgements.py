@@ -6,8 +6,10 @@ as soon as their batch is done, and a killed run goes on where it was. A model i
 loaded only if something is left to be judged.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,33 +41,40 @@ def kept(
             processes at once.
 
     Returns:
-        A judge that raises UserError if the kept judgements can't be read or written.
+        A judge that raises UserError if the kept judgements can't be read or written, or the
+        model says what is no number.
     """
     folder = folder or cache_folder() / "judgements"
     loaded: list[BatchJudge] = []
 
     def judge(inputs: Sequence[Texts]) -> list[Judgement]:
         keys = {texts: _key(identity, texts) for texts in inputs}
-        try:
-            # nothing is ever thrown out to make room
-            with Cache(str(folder), eviction_policy="none", cull_limit=0) as cache:
-                known = {texts: cache.get(key) for texts, key in keys.items()}
-                missing = [texts for texts, value in known.items() if value is None]
-                if missing and not loaded:
-                    loaded.append(load())
-                for batch in loaded[0](missing) if missing else ():
-                    with cache.transact():
-                        for texts, judgement in batch:
-                            known[texts] = _text(judgement)
-                            cache.set(keys[texts], known[texts])
-        except (sqlite3.Error, OSError, Timeout) as error:
-            raise UserError(
-                f"{folder}: the kept judgements can't be read or written ({error}); if the file is "
-                "damaged, delete the folder, and they are computed again."
-            ) from error
+        with _opened(folder) as cache:
+            known = {texts: cache.get(key) for texts, key in keys.items()}
+            missing = [texts for texts, value in known.items() if value is None]
+            if missing and not loaded:
+                loaded.append(load())
+            for batch in loaded[0](missing) if missing else ():
+                with cache.transact():
+                    for texts, judgement in batch:
+                        known[texts] = _text(judgement, str(identity["judge"]))
+                        cache.set(keys[texts], known[texts])
         return [json.loads(known[texts]) for texts in inputs]
 
     return judge
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Cache]:
+    try:
+        # nothing is ever thrown out to make room
+        with Cache(str(folder), eviction_policy="none", cull_limit=0) as cache:
+            yield cache
+    except (sqlite3.Error, Timeout) as error:
+        raise UserError(
+            f"{folder}: the kept judgements can't be read or written ({error}); if the file is "
+            "damaged, delete the folder, and they are computed again."
+        ) from error
 
 
 def _key(identity: Mapping[str, object], texts: Texts) -> str:
@@ -73,5 +82,10 @@ def _key(identity: Mapping[str, object], texts: Texts) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _text(judgement: Judgement) -> str:
+def _text(judgement: Judgement, judge: str) -> str:
+    if judgement is not None and not all(map(math.isfinite, judgement)):
+        raise UserError(
+            f"params.yaml: the model behind the judge {judge!r} in scorers gave {judgement}, which "
+            "is no number; its weights must be damaged."
+        )
     return json.dumps(judgement and [round(value, DECIMALS) for value in judgement])

@@ -1,8 +1,7 @@
 """Metric values that somebody already computed and published, for a replay.
 
 Each model of the pool has a file, CSV with a header or JSON lines (`.jsonl`), with one
-row per training prompt: found by a column with the prompts' ids or, without one, by
-their order.
+row per prompt: found by a column with the prompts' ids or, without one, by the row's number.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ def read_values(
     column: str,
     logged: LoggedFiles,
     prompts: Sequence[Prompt],
-    answered: Sequence[Prompt],
     low: float,
     high: float,
 ) -> Values:
@@ -32,8 +30,7 @@ def read_values(
         model: The key of the model whose answers were judged.
         column: The column with the metric's values.
         logged: Where the files are.
-        prompts: All prompts, in the files' order if rows are found by order.
-        answered: The prompts of the answers whose values are wanted.
+        prompts: The prompts of the answers whose values are wanted.
         low: The lowest value there can be.
         high: The highest value there can be.
 
@@ -50,7 +47,7 @@ def read_values(
             f"{column!r} has no values for its answers; name one, or take another scorer."
         )
     file = logged.files[model]
-    table = read_table(Path(file), f"scorers.logged.files.{model}")
+    table = read_table(Path(file), f"params.yaml: scorers.logged.files.{model}")
     if column not in table.columns:
         raise UserError(
             f"{file}: there is no column {column!r}, which params.yaml names below scorers; the "
@@ -59,13 +56,12 @@ def read_values(
     table = rows_of_prompts(table, logged.id_column, file, "scorers.logged", prompts)
     given = table[column].astype(str).str.strip()
     numbers = pd.to_numeric(given, errors="coerce").astype(float)
-    empty = given.isin(["", "nan", "None"])
+    empty = table[column].isna() | given.str.lower().isin(["", "nan", "none"])
     wrong = ~empty & ~numbers.between(low, high)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
-            f"{file}, row {row + 1} of its data: {column!r} is {given.iloc[row]!r}, which is no "
-            f"number from {low:g} to {high:g}."
+            f"{file}, the row of prompt {prompts[row].id!r}: {column!r} is {given.iloc[row]!r}, "
+            f"which is no number from {low:g} to {high:g}."
         )
-    values = dict(zip((p.id for p in prompts), numbers.where(~empty), strict=True))
-    return [None if pd.isna(values[p.id]) else float(values[p.id]) for p in answered]
+    return [None if none else float(n) for n, none in zip(numbers, empty, strict=True)]

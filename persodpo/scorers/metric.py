@@ -18,7 +18,7 @@ class Metric:
     """What the values of a metric mean.
 
     Attributes:
-        label: Its name in tables, which also tells one scorer of it from another.
+        label: Its name in tables.
         low: The lowest value it can have.
         high: The highest value it can have.
         worst: What a failed response gets (paper, section 4.1).

@@ -55,7 +55,7 @@ class NliJudge:
         config = self._model.config
         if labels is not None and len(labels) != config.num_labels:
             raise UserError(
-                f"params.yaml: {key[: -len('model')]}labels has {len(labels)} names, but {name!r} "
+                f"{key[: -len('model')]}labels has {len(labels)} names, but {name!r} "
                 f"has {config.num_labels} classes."
             )
         self._order = class_order(dict(enumerate(labels)) if labels else config.id2label, name, key)
@@ -98,7 +98,7 @@ def class_order(id2label: Mapping[int, str], name: str, key: str) -> list[int]:
         numbers = [number for number, text in id2label.items() if class_name(text) == label]
         if len(numbers) != 1 or len(id2label) != len(LABELS):
             raise UserError(
-                f"params.yaml: {key} is {name!r}, whose labels {list(id2label.values())} can't be "
+                f"{key} is {name!r}, whose labels {list(id2label.values())} can't be "
                 f"told to be {', '.join(LABELS)}, one each; if you know which is which, write "
                 f"these words in the order of its classes into {key[: -len('model')]}labels."
             )

@@ -31,7 +31,7 @@ def score_responses(
     be judged by a metric is told on standard error.
 
     Args:
-        prompts: The prompts, in any order that published values, if any, don't depend on.
+        prompts: The prompts, in any order.
         responses: Responses to prompts among them, in any order.
         params: What stands behind the metrics.
 
@@ -52,9 +52,8 @@ def score_responses(
         section = getattr(params, key)
         if isinstance(section, LoggedMetric) and params.logged and responses:
             computed[key] = read_values(
-                responses[0].model, section.column, params.logged, prompts, asked,
-                metric.low, metric.high,
-            )  # fmt: skip
+                responses[0].model, section.column, params.logged, asked, metric.low, metric.high
+            )
         missing = sum(value is None for value in computed[key])
         if missing:
             sys.stderr.write(
@@ -73,10 +72,10 @@ def _computed(
     """The values of each metric that isn't logged."""
     values: dict[str, Values] = {}
     if isinstance(params.c, NliModel):
-        judge = _nli_judge(params.c, params.batch_size, "scorers.c.model")
+        judge = _nli_judge(params.c, params.batch_size, "params.yaml: scorers.c.model")
         values["c"] = score_consistency(prompts, answers, judge, params.c.aggregate)
     if isinstance(params.ue, NliModel):
-        judge = _nli_judge(params.ue, params.batch_size, "scorers.ue.model")
+        judge = _nli_judge(params.ue, params.batch_size, "params.yaml: scorers.ue.model")
         values["ue"] = score_entailment(prompts, answers, judge, params.ue.second_premise)
     if not isinstance(params.p, LoggedMetric):
         values["p"] = score_distance(prompts, answers, _word_vector_judge(params.p.vectors))
@@ -114,7 +113,7 @@ def _word_vector_judge(vectors: str) -> Judge:
 def _coherence_judge(params: ScorersParams) -> Judge:
     coh = params.coh
     assert not isinstance(coh, LoggedMetric)
-    key, model = "scorers.coh.model", (coh.model, coh.revision)
+    key, model = "params.yaml: scorers.coh.model", (coh.model, coh.revision)
     module, load = (
         (embeddings, embeddings.EmbeddingJudge)
         if isinstance(coh, EmbeddingCoherence)

