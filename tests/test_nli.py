@@ -149,10 +149,6 @@ def test_snlis_and_dialogue_nlis_own_files(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (
-            captions(60).assign(hypothesis=None),
-            "pair 1 of those with a label: its hypothesis is ''",
-        ),
         (captions(60).assign(label="-"), "there is no pair with a label"),
         (captions(9), "fewer than 10 different premises"),
         (captions(3).assign(label="perhaps"), "the label 'perhaps' .of the premise 'A man rides"),

@@ -24,11 +24,12 @@ from transformers import (
 )
 
 from persodpo.errors import UserError
-from persodpo.models import device, locate
+from persodpo.models import ADAPTER_FILE, device, locate
 from persodpo.nli.adapter import as_adapter, freeze_biases
 from persodpo.nli.pairs import with_unrelated
 from persodpo.nli.params import ClassifierParams
 from persodpo.scorers.nli import LABELS, NliJudge
+from persodpo.stage import read_json, write_json
 
 BASE_KEY = "nli/params.yaml: base"
 
@@ -108,6 +109,10 @@ def _write_adapter(
     halves = {name: value.half() for name, value in adapted.state_dict().items()}
     adapted.save_pretrained(folder, state_dict=halves)
     (folder / "README.md").unlink()  # peft's empty card
+    # peft writes a set as a list in an order that differs from run to run
+    settings = read_json(folder / ADAPTER_FILE)
+    settings["target_modules"] = sorted(settings["target_modules"])
+    write_json(folder / ADAPTER_FILE, settings)
     model.config.save_pretrained(folder)
 
 

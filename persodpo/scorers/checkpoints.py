@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from persodpo.errors import UserError
 from persodpo.models import ADAPTER_FILE, device, locate, weights_hash
@@ -130,15 +131,20 @@ def _whole(
 
     transformers would only warn, and draw random ones.
     """
-    model, told = kind.from_pretrained(
-        folder,
-        revision=revision,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **more,
-    )
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is told below
+    try:
+        model, told = kind.from_pretrained(
+            folder,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **more,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(key for key in told["missing_keys"] if not key.startswith(brought))
     if missing:
         raise ValueError(f"it has no weights for {missing[0]}")

@@ -52,6 +52,8 @@ def load_word_vectors(name: str) -> WordVectors:
         vectors = KeyedVectors.load_word2vec_format(
             str(path), binary=binary, no_header=not binary and not _has_header(path)
         )
+        if not vectors.vectors.size:
+            raise ValueError("it holds none")
     except (ValueError, TypeError, OSError, EOFError) as error:
         raise UserError(
             f"{KEY} is {name!r}, which isn't a file of word vectors ({error}); give word2vec's "
