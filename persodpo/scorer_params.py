@@ -82,7 +82,7 @@ class ScorersParams(Section):
         EmbeddingCoherence | UniEvalCoherence | LoggedMetric, Field(discriminator="scorer")
     ]
     logged: LoggedFiles | None
-    batch_size: PositiveInt
+    batch_tokens: PositiveInt
 
     @model_validator(mode="after")
     def _files_of_logged_metrics(self) -> Self:

@@ -60,7 +60,7 @@ def test_probabilities_are_the_checkpoints_in_our_order(tmp_path):
     labels = ["neutral", "entailment", "contradiction"]
     make_bert(tmp_path, labels)
     pairs = [("I love the sea.", "Boats."), ("", ""), ("a tower " * 200, "How high is it?")]
-    ours = judged(NliJudge(str(tmp_path), None, None, 2, "scorers.c.model"), pairs)
+    ours = judged(NliJudge(str(tmp_path), None, None, 100, "scorers.c.model"), pairs)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     for pair in pairs:

@@ -231,12 +231,12 @@ ANSWERS = st.lists(
 )
 
 
-@given(answers=ANSWERS, seed=st.integers(0, 999), batch_size=st.sampled_from([1, 2, 64]))
+@given(answers=ANSWERS, seed=st.integers(0, 999), batch_tokens=st.sampled_from([1, 40, 500]))
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_neither_order_nor_repetition_nor_batches_matter(
-    answers, seed, batch_size, tmp_path_factory, monkeypatch
+    answers, seed, batch_tokens, tmp_path_factory, monkeypatch
 ):
     asked = [prompt(["I love the sea.", "I own a boat."], [f"What is {i}?"], "The sea.", str(i))
              for i in range(len(answers))]  # fmt: skip
@@ -245,7 +245,7 @@ def test_neither_order_nor_repetition_nor_batches_matter(
     ours = score_responses(asked, rows, PARAMS)
     order = list(np.random.default_rng(seed).permutation(len(rows))) * 2
     monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("two")))
-    params = PARAMS.model_copy(update={"batch_size": batch_size})
+    params = PARAMS.model_copy(update={"batch_tokens": batch_tokens})
     others = score_responses(asked[::-1], [rows[i] for i in order], params)
     for i, other in zip(order, others, strict=True):
         for key, metric in declared_metrics(PARAMS).items():

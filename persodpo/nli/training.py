@@ -32,6 +32,7 @@ from persodpo.scorers.nli import LABELS, NliJudge
 from persodpo.stage import read_json, write_json
 
 BASE_KEY = "nli/params.yaml: base"
+BATCH_TOKENS = 2048  # of the measurement
 
 
 def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path) -> None:
@@ -147,7 +148,7 @@ def measure(name: str, revision: str | None, pairs: pd.DataFrame) -> dict[str, A
         `accuracy_high`; `f1` per label; `confusion`, rows true labels, columns judged
         ones, both in the order of LABELS.
     """
-    judge = NliJudge(name, revision, None, batch_size=64, key="model")
+    judge = NliJudge(name, revision, None, BATCH_TOKENS, key="model")
     inputs = list(dict.fromkeys(zip(pairs["premise"], pairs["hypothesis"], strict=True)))
     judged = dict(row for batch in judge(inputs) for row in batch)
     guesses = [

@@ -11,6 +11,8 @@ from persodpo.scorers.metric import Judgement, Texts
 VERSION = 1
 # So many batches are sorted by length together, and kept together.
 BATCHES = 32
+# sentence-transformers counts texts, not tokens.
+TEXT_TOKENS = 128
 
 
 class EmbeddingJudge:
@@ -19,16 +21,17 @@ class EmbeddingJudge:
     Args:
         name: Where it is (see `persodpo.models`).
         revision: The commit of a Hugging Face id, else None.
-        batch_size: Texts per pass; it doesn't change the embeddings beyond rounding.
+        batch_tokens: Tokens per pass, if texts have TEXT_TOKENS; it doesn't change the
+            embeddings beyond rounding.
         key: The parameter that holds the name, for messages.
 
     Raises:
         UserError: The model can't be found.
     """
 
-    def __init__(self, name: str, revision: str | None, batch_size: int, key: str) -> None:
+    def __init__(self, name: str, revision: str | None, batch_tokens: int, key: str) -> None:
         self._model = load_encoder(name, revision, key)
-        self._batch_size = batch_size
+        self._batch_size = max(batch_tokens // TEXT_TOKENS, 1)
 
     def __call__(self, pairs: Sequence[Texts]) -> Iterator[list[tuple[Texts, Judgement]]]:
         """Compare pairs of texts.

@@ -35,7 +35,7 @@ class NliJudge:
         name: Where it is (see `persodpo.models`).
         revision: The commit of a Hugging Face id, else None.
         labels: Names of its classes in their order, if its configuration doesn't tell.
-        batch_size: Pairs per pass; it doesn't change judgements beyond rounding.
+        batch_tokens: Tokens per pass; it doesn't change judgements beyond rounding.
         key: The parameter that holds the name, for messages.
 
     Raises:
@@ -47,11 +47,11 @@ class NliJudge:
         name: str,
         revision: str | None,
         labels: Sequence[str] | None,
-        batch_size: int,
+        batch_tokens: int,
         key: str,
     ) -> None:
         self._model, self._tokenizer = load_classifier(name, revision, key)
-        self._batch_size = batch_size
+        self._batch_tokens = batch_tokens
         config = self._model.config
         if labels is not None and len(labels) != config.num_labels:
             raise UserError(
@@ -72,7 +72,7 @@ class NliJudge:
             truncation="longest_first",
             max_length=token_limit(self._model, self._tokenizer),
         )
-        for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_size):
+        for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_tokens):
             with torch.inference_mode():
                 logits = self._model(**batch.to(self._model.device)).logits
             probabilities = logits.float().softmax(dim=-1)[:, self._order].tolist()

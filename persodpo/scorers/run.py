@@ -72,10 +72,10 @@ def _computed(
     """The values of each metric that isn't logged."""
     values: dict[str, Values] = {}
     if isinstance(params.c, NliModel):
-        judge = _nli_judge(params.c, params.batch_size, "params.yaml: scorers.c.model")
+        judge = _nli_judge(params.c, params.batch_tokens, "params.yaml: scorers.c.model")
         values["c"] = score_consistency(prompts, answers, judge, params.c.aggregate)
     if isinstance(params.ue, NliModel):
-        judge = _nli_judge(params.ue, params.batch_size, "params.yaml: scorers.ue.model")
+        judge = _nli_judge(params.ue, params.batch_tokens, "params.yaml: scorers.ue.model")
         values["ue"] = score_entailment(prompts, answers, judge, params.ue.second_premise)
     if not isinstance(params.p, LoggedMetric):
         values["p"] = score_distance(prompts, answers, _word_vector_judge(params.p.vectors))
@@ -90,12 +90,12 @@ def _computed(
     return values
 
 
-def _nli_judge(section: NliModel, batch_size: int, key: str) -> Judge:
+def _nli_judge(section: NliModel, batch_tokens: int, key: str) -> Judge:
     """C and UE share judgements where they share a model."""
     model = (section.model, section.revision)
     return kept(
         {"judge": "nli", "version": nli.VERSION, "labels": section.labels, **identity(*model, key)},
-        lambda: nli.NliJudge(*model, section.labels, batch_size, key),
+        lambda: nli.NliJudge(*model, section.labels, batch_tokens, key),
     )
 
 
@@ -121,7 +121,7 @@ def _coherence_judge(params: ScorersParams) -> Judge:
     )
     return kept(
         {"judge": coh.scorer, "version": module.VERSION, **identity(*model, key)},
-        lambda: load(*model, params.batch_size, key),
+        lambda: load(*model, params.batch_tokens, key),
     )
 
 

@@ -31,7 +31,7 @@ class UniEvalJudge:
     Args:
         name: Where it is (see `persodpo.models`).
         revision: The commit of a Hugging Face id, else None.
-        batch_size: Inputs per pass; it doesn't change judgements beyond rounding.
+        batch_tokens: Tokens per pass; it doesn't change judgements beyond rounding.
         key: The parameter that holds the name, for messages.
         limit: Most tokens of an input.
 
@@ -40,10 +40,10 @@ class UniEvalJudge:
     """
 
     def __init__(
-        self, name: str, revision: str | None, batch_size: int, key: str, limit: int = LIMIT
+        self, name: str, revision: str | None, batch_tokens: int, key: str, limit: int = LIMIT
     ) -> None:
         self._model, self._tokenizer = load_seq2seq(name, revision, key)
-        self._batch_size = batch_size
+        self._batch_tokens = batch_tokens
         self._limit = limit
         # the first token of each word stands for it, as in UniEval's code
         self._yes, self._no = (self._tokenizer(word)["input_ids"][0] for word in ("Yes", "No"))
@@ -63,7 +63,7 @@ class UniEvalJudge:
         texts = [fit(turns, response, self._tokenizer, self._limit) for response, *turns in inputs]
         # too long only if the response alone is: what is cut is then a part of the history
         encoded = self._tokenizer(texts, truncation=True, max_length=self._limit)
-        for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_size):
+        for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_tokens):
             batch.to(self._model.device)  # in place
             first = torch.full((len(rows), 1), self._start, device=self._model.device)
             with torch.inference_mode():
