@@ -52,7 +52,7 @@ echo = typer.echo
 
 
 @app.command()
-def unieval(inputs: int = 100, limit: int = 384) -> None:
+def unieval(inputs: int = 100, limit: int = 160) -> None:
     """Our Coh-UniEval against a plain transcription of the formula, item by item."""
     rng = random.Random(0)  # noqa: S311
     words = [word for text in corpus() for word in text.split()]
