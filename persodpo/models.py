@@ -34,8 +34,8 @@ from persodpo.stage import cache_folder
 
 DType = Literal["auto", "float32", "bfloat16"]
 
-# Suffixes of the files that make up a checkpoint.
 ADAPTER_FILE = "adapter_config.json"
+# Suffixes of the files that make up a checkpoint.
 MODEL_FILES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".gguf"}
 
 

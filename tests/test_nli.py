@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from persodpo.errors import UserError
 from persodpo.models import file_hash, folder_hash
+from persodpo.nli.adapter import adapted_layers, as_adapter, freeze_biases
 from persodpo.nli.pairs import load_pairs, with_unrelated
 from persodpo.nli.params import ClassifierParams, load_nli_params
 from persodpo.nli.training import measure, train_classifier
@@ -212,6 +213,31 @@ def test_a_classifier_learns_and_is_loaded_as_it_was_trained(tmp_path, lora_r):
     assert confusion.sum(axis=1).tolist() == [10, 10, 10]
     assert sum(confusion.iloc[i, i] for i in range(3)) == numbers["accuracy"] * 30
     assert list(tmp_path.glob("tmp*")) == []  # nothing is left behind
+
+
+def test_an_adapter_says_what_the_trained_model_says(tmp_path):
+    """Changes of a low rank, and any change of what isn't compressed, come through."""
+    make_bert(tmp_path, LABELS)
+    tuned, base = (
+        AutoModelForSequenceClassification.from_pretrained(tmp_path).eval() for _ in range(2)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    inputs = tokenizer(["the tower"], ["a castle"], return_tensors="pt")
+    freeze_biases(tuned, 2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        before = tuned(**inputs).logits
+        for name, value in tuned.named_parameters():
+            layer = name.removesuffix(".weight")
+            if layer in adapted_layers(tuned, 2):
+                rows, columns = value.shape
+                value.add_(torch.randn(rows, 2) @ torch.randn(2, columns) / 10)
+            elif value.requires_grad:
+                value.add_(torch.randn_like(value) / 10)
+        expected = tuned(**inputs).logits
+        adapted = as_adapter(tuned, base, 2).eval()
+        assert torch.allclose(adapted(**inputs).logits, expected, atol=1e-4)
+    assert (expected - before).abs().max() > 0.1
 
 
 def test_an_adapters_hash_tells_its_base(tmp_path):

@@ -35,8 +35,8 @@ def items(n):
     return [(text(), *(text() for _ in range(rng.randint(1, 6)))) for _ in range(n)]
 
 
-def judged(folder, inputs, batch_tokens=300, **settings):
-    judge = UniEvalJudge(str(folder), None, batch_tokens, "scorers.coh.model", **settings)
+def judged(folder, inputs, batch_tokens=300):
+    judge = UniEvalJudge(str(folder), None, batch_tokens, "scorers.coh.model")
     return {texts: value[0] for batch in judge(inputs) for texts, value in batch}
 
 

@@ -28,6 +28,7 @@ from persodpo.models import ADAPTER_FILE, device, locate
 from persodpo.nli.adapter import as_adapter, freeze_biases
 from persodpo.nli.pairs import with_unrelated
 from persodpo.nli.params import ClassifierParams
+from persodpo.scorers.consistency import stance
 from persodpo.scorers.nli import LABELS, NliJudge
 from persodpo.stage import read_json, write_json
 
@@ -152,9 +153,8 @@ def measure(name: str, revision: str | None, pairs: pd.DataFrame) -> dict[str, A
     inputs = list(dict.fromkeys(zip(pairs["premise"], pairs["hypothesis"], strict=True)))
     judged = dict(row for batch in judge(inputs) for row in batch)
     guesses = [
-        LABELS[p.index(max(p))]
-        for p in (judged[pair] for pair in zip(pairs["premise"], pairs["hypothesis"], strict=True))
-        if p is not None
+        LABELS[stance(judged[pair]) + 1]
+        for pair in zip(pairs["premise"], pairs["hypothesis"], strict=True)
     ]
     right = int((pairs["label"] == guesses).sum())
     interval = binomtest(right, len(pairs)).proportion_ci(method="wilson")

@@ -33,18 +33,14 @@ class UniEvalJudge:
         revision: The commit of a Hugging Face id, else None.
         batch_tokens: Tokens per pass; it doesn't change judgements beyond rounding.
         key: The parameter that holds the name, for messages.
-        limit: Most tokens of an input.
 
     Raises:
         UserError: The model can't be found, or doesn't tell Yes from No.
     """
 
-    def __init__(
-        self, name: str, revision: str | None, batch_tokens: int, key: str, limit: int = LIMIT
-    ) -> None:
+    def __init__(self, name: str, revision: str | None, batch_tokens: int, key: str) -> None:
         self._model, self._tokenizer = load_seq2seq(name, revision, key)
         self._batch_tokens = batch_tokens
-        self._limit = limit
         # the first token of each word stands for it, as in UniEval's code
         self._yes, self._no = (self._tokenizer(word)["input_ids"][0] for word in ("Yes", "No"))
         self._start = self._model.config.decoder_start_token_id
@@ -60,9 +56,9 @@ class UniEvalJudge:
         Yields:
             Per batch, each input with P(Yes) / (P(Yes) + P(No)).
         """
-        texts = [fit(turns, response, self._tokenizer, self._limit) for response, *turns in inputs]
+        texts = [fit(turns, response, self._tokenizer, LIMIT) for response, *turns in inputs]
         # too long only if the response alone is: what is cut is then a part of the history
-        encoded = self._tokenizer(texts, truncation=True, max_length=self._limit)
+        encoded = self._tokenizer(texts, truncation=True, max_length=LIMIT)
         for rows, batch in padded_batches(encoded, self._tokenizer, self._batch_tokens):
             batch.to(self._model.device)  # in place
             first = torch.full((len(rows), 1), self._start, device=self._model.device)
