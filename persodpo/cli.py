@@ -1,11 +1,13 @@
-"""The command line beside the stages: what a run will cost, and the cache of answers.
+"""The command line beside the stages: what a run will cost, profiles, and the cache of answers.
 
 python -m persodpo estimate
+python -m persodpo profile paper | replay --logs FOLDER
 python -m persodpo cache show | verify | prune | seed
 """
 
 import datetime
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -15,6 +17,7 @@ from persodpo.errors import UserError
 from persodpo.generation import CALLERS, estimate_model
 from persodpo.generation.cache import AnswerCache, Damaged, Entry, Line
 from persodpo.params import Params, load_params
+from persodpo.profiles import apply_profile
 from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
 from persodpo.sampling import sample_prompts
 from persodpo.stage import ARTIFACTS
@@ -42,7 +45,7 @@ def estimate() -> None:
     """
     params, cache = load_params(), AnswerCache()
     train, valid = sample_prompts(params.sample)
-    asked = [(key, key, train) for key in params.models]
+    asked = [(key, key, train) for key in params.pool]
     asked += [(f"{name} (baseline)", key, valid) for name, key in params.evaluate.baselines.items()]
     settings = (params.generate, params.sample.max_words, cache)
     table = pd.DataFrame(
@@ -55,6 +58,22 @@ def estimate() -> None:
         "Prompt tokens are about right for English, completion tokens and cost the most they can "
         f"be. Each stage may cost generate.max_cost_usd = {params.generate.max_cost_usd:g} dollars."
     )
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A file in profiles/, without .yaml.")],
+    logs: Annotated[
+        Path | None, typer.Option(help="The folder of the files that the authors published.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite uncommitted changes.")] = False,
+) -> None:
+    """Put a profile in the place of params.yaml, and bring dvc.yaml in step.
+
+    Back to what is committed: git checkout params.yaml dvc.yaml dvc.lock && dvc checkout.
+    """
+    apply_profile(name, logs, force)
+    typer.echo(f"params.yaml and dvc.yaml are those of the profile {name}; run dvc repro.")
 
 
 @cache_app.command()
@@ -144,7 +163,7 @@ def seed() -> None:
     still give the request that it answered; others are counted and left out.
     """
     params, cache = load_params(), AnswerCache()
-    for name in params.models:
+    for name in params.pool:
         path = ARTIFACTS / f"responses/{name}.jsonl"
         if path.is_file():
             _seed(name, name, "train", read_rows(path, Response), params, cache)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from persodpo.generation import generate_responses
 from persodpo.params import Params
+from persodpo.pool import evaluated_table
 from persodpo.records import Evaluated, Prompt
 from persodpo.scorers.metric import Metric
 from persodpo.scorers.run import score_responses
@@ -77,7 +78,7 @@ def summarise(
         the total score, is left out over valid ones, and is counted in
         `missing_values`. A number that no answer gives is None.
     """
-    scores = pd.DataFrame([row.score.model_dump() for row in evaluated])
+    scores = evaluated_table(evaluated)
     answers = [row.response.answer or row.response.raw for row in evaluated]
     valid = scores[scores["valid"]]
     seconds = pd.Series([row.response.seconds for row in evaluated], dtype=float)

@@ -1,4 +1,4 @@
-"""Readers of dialogues: FoCUS's own JSON, and plain JSON lines for anybody's data.
+"""Readers of dialogues: FoCUS's own JSON, plain JSON lines, and the paper's published prompts.
 
 FoCUS (Jang et al., AAAI 2022, arXiv:2112.08619) is one JSON object whose list
 `data` holds, per dialogue, `dialogID`, `persona` (five sentences) and
@@ -10,13 +10,21 @@ The plain format has one dialogue a line:
     {"id": "42", "persona": ["I love lighthouses."],
      "turns": ["What is this?"], "reference": "A lighthouse, your favourite."}
 `turns` are all turns before the answer, human first and last.
+
+The published prompts are CSV with the columns `personas` (sentences without a blank
+between them), `context` (a turn per line, `User1: ` and `User2: ` before them) and
+`act_response` (the answer, `User2: ` before it). A row has no id but its number, from 0,
+by which published responses and metric values find it.
 """
 
+import csv
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +48,27 @@ class Dialogue:
     reference: str
 
 
-def read_dialogues(path: Path) -> list[Dialogue]:
-    """Read all dialogues of a file: `.json` is FoCUS's format, `.jsonl` the plain one.
+def read_dialogues(path: Path, row_prefix: str = "") -> list[Dialogue]:
+    """Read all dialogues of a file.
+
+    Args:
+        path: `.json` is FoCUS's format, `.jsonl` the plain one, `.csv` the published prompts.
+        row_prefix: Stands before a row's number in the ids of published prompts.
 
     Raises:
         UserError: The file is missing, cut off, in another format or encoding, or a
             dialogue lacks a persona, turns or an answer, or repeats an id. The
             message names the file and the dialogue.
     """
-    readers = {".json": _read_focus, ".jsonl": _read_plain}
+    readers: dict[str, Callable[[Path, str], Iterator[Dialogue]]] = {
+        ".json": _read_focus,
+        ".jsonl": _read_plain,
+        ".csv": partial(_read_published, row_prefix),
+    }
     if path.suffix not in readers:
         raise UserError(
-            f"{path}: unknown kind of dialogue file; name it .json (FoCUS) or .jsonl (plain)."
+            f"{path}: unknown kind of dialogue file; name it .json (FoCUS), .jsonl (plain) or .csv "
+            "(published prompts)."
         )
     text = _read_utf8(path)
     dialogues = list(readers[path.suffix](path, text))
@@ -138,6 +155,53 @@ def _read_plain(path: Path, text: str) -> Iterator[Dialogue]:
                 names=("persona", "turns", "reference"),
             )
         offset += len(line) + 1
+
+
+def _read_published(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        missing = {"personas", "context", "act_response"}.difference(reader.fieldnames or ())
+        if missing:
+            raise UserError(
+                f"{path}: there is no column {min(missing)!r}; published prompts have personas, "
+                "context and act_response."
+            )
+        for number, row in enumerate(reader):
+            id_ = f"{row_prefix}{number}"
+            where = f"{path}, line {reader.line_num}, dialogue {id_!r}"
+            names = ("personas", "context", "act_response")
+            persona, context, answer = (row[name] or "" for name in names)
+            yield _dialogue(
+                where,
+                id_,
+                _SENTENCE_END.split(persona.strip()),
+                _marked_turns(where, context),
+                re.sub(r"^User2:", "", answer),
+                names=names,
+            )
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {reader.line_num}: not valid CSV ({error}); is the file complete?"
+        ) from error
+
+
+# A sentence ends where a capital follows without a blank, but not inside abbreviations (U.S.A.).
+_SENTENCE_END = re.compile(r'(?<=[.!?,])(?=[A-Z"\u201c])(?![A-Z]\.)')
+_SPEAKER = re.compile(r"^User([12]):", re.MULTILINE)
+
+
+def _marked_turns(where: str, context: str) -> list[str]:
+    """The turns of a context, without the marks of their speakers."""
+    before, *marked = _SPEAKER.split(context)
+    speakers, turns = marked[::2], marked[1::2]
+    if before.strip() or speakers != ["1", "2"] * (len(speakers) // 2) + ["1"] * (
+        len(speakers) % 2
+    ):
+        raise UserError(
+            f"{where}: the turns of 'context' must begin with 'User1: ' and 'User2: ' in turn, "
+            "each on a line of its own."
+        )
+    return turns
 
 
 def _parse_json(path: Path, text: str, text_before: str) -> Any:

@@ -1,23 +1,32 @@
 """From scored responses to preference pairs.
 
 Two pair sets:
-    persodpo  every two responses to a prompt whose total scores differ by at least
-              the margin; the better one is chosen (paper, section 3.3)
-    dpo       the paper's baseline: every valid response is chosen over every
-              invalid one to the same prompt, whatever their scores
+    persodpo  formed by the strategy of params.yaml
+    dpo       the paper's baseline, always by valid_invalid
 
-Identical texts are never paired, nor equal scores in persodpo. A side of a pair is the
-model's raw text, so that a pair carries the format as well as the content.
+and four strategies:
+    margin         every two responses to a prompt whose total scores differ by at least
+                   the margin; the better one is chosen (paper, section 3.3)
+    best_worst     of these, the one pair of each prompt whose scores differ most
+    quantile       a score in the pool's high quantile is chosen over one in the low
+                   quantile to the same prompt (the paper's code: 0.6 and 0.4)
+    valid_invalid  every valid response is chosen over every invalid one to the same
+                   prompt, whatever their scores
+
+Equal texts are never paired, nor, but by valid_invalid, equal scores. The order of the
+responses is irrelevant, and a prompt's pairs depend on other prompts' only through the
+pool's quantiles and what was fitted on the pool (see `persodpo.scoring`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.params import PairingParams
+from persodpo.pair_params import PairingParams, Strategy
+from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Row
 
 PairSet = Literal["dpo", "persodpo"]
@@ -55,116 +64,187 @@ class Pair(Row):
     score_rejected: float
 
 
-def make_pairs(
-    which: PairSet, table: pd.DataFrame, prompts: Sequence[Prompt], params: PairingParams
-) -> list[Pair]:
-    """Form one pair set.
+def form_pair_sets(
+    table: pd.DataFrame, params: PairingParams, needed: Collection[str]
+) -> dict[PairSet, pd.DataFrame]:
+    """Form all pair sets of a pool.
 
     Args:
-        which: The pair set.
-        table: One row per response with the columns `id`, `model`, `raw`, `valid`
-            and `s_total` (see `persodpo.scoring.score_table`).
-        prompts: The prompts that were answered.
-        params: Margin and cap.
+        table: One row per scored response, as for `select_pairs`.
+        params: The strategy of the set persodpo, and what all sets share.
+        needed: The sets that something is trained on.
 
     Returns:
-        The pairs, ordered by prompt and models; the order of `table` is irrelevant.
+        What `select_pairs` gives, per set.
 
     Raises:
-        UserError: No two responses make a pair.
+        UserError: A set that is needed is empty; the message says why.
     """
-    columns = ["id", "model", "raw", "valid", "s_total"]
-    both = table[columns].merge(table[columns], on="id", suffixes=("_chosen", "_rejected"))
-    different = both["raw_chosen"] != both["raw_rejected"]
-    if which == "dpo":
-        kept = both[different & both["valid_chosen"] & ~both["valid_rejected"]]
-    else:
-        difference = both["s_total_chosen"] - both["s_total_rejected"]
-        kept = both[different & (difference > 0) & (difference >= params.margin)]
-    kept = kept.sort_values(["id", "model_chosen", "model_rejected"], ignore_index=True)
-    if params.max_per_prompt is not None:
-        shuffled = kept.sample(frac=1, random_state=params.seed)
-        kept = kept.loc[shuffled.groupby("id").head(params.max_per_prompt).index.sort_values()]
-    if kept.empty:
-        reason = (
-            "no prompt has a valid and an invalid response"
-            if which == "dpo"
-            else f"no two responses differ by pairing.margin = {params.margin}; lower it in "
-            "params.yaml"
-        )
-        raise UserError(f"The pair set {which} would be empty: {reason}.")
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    return [_pair(row, texts) for row in kept.to_dict("records")]
+    sets = {which: select_pairs(table, _strategy(which, params), params) for which in PAIR_SETS}
+    for which in PAIR_SETS:
+        if which in needed and sets[which].empty:
+            reason = _why_empty(_strategy(which, params), table, params)
+            raise UserError(f"The pair set {which} would be empty: {reason}.")
+    return sets
 
 
-def _pair(row: Mapping[Any, Any], texts: Mapping[str, str]) -> Pair:
-    return Pair.model_validate(
+def _strategy(which: PairSet, params: PairingParams) -> Strategy:
+    return "valid_invalid" if which == "dpo" else params.strategy
+
+
+def pair_texts(table: pd.DataFrame, params: PairingParams) -> pd.Series:
+    """What each response looks like in a pair; missing where it can't be shown.
+
+    Args:
+        table: One row per response, with `raw` and `answer`.
+        params: `text` says what pairs show.
+    """
+    if params.text == "raw":
+        return table["raw"]
+    return table["answer"].map(wrap_response, na_action="ignore")
+
+
+def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams) -> pd.DataFrame:
+    """Form pairs of the responses of a pool.
+
+    Time and memory grow with the number of candidate pairs within prompts, never with
+    the square of the pool.
+
+    Args:
+        table: One row per response, with unique (`id`, `model`) and the columns `valid`,
+            `s_total` and `text` (see `pair_texts`). Responses without a text are left out,
+            of the quantiles, too.
+        strategy: Who may be paired with whom.
+        params: Margin, quantiles and cap.
+
+    Returns:
+        One row per pair, ordered by prompt and models: `chosen` and `rejected`, positions
+        of rows of the table, and `margin`, S_chosen - S_rejected. Empty if there are none.
+    """
+    score = table["s_total"].to_numpy(dtype=float)
+    chosen, rejected = _candidates(table, score, strategy, params)
+    prompt, prompts = pd.factorize(table["id"], sort=True)
+    text, _ = pd.factorize(table["text"])
+    sides = [
+        pd.DataFrame({"prompt": prompt[mask], name: np.flatnonzero(mask)})
+        for name, mask in (("chosen", chosen), ("rejected", rejected))
+    ]
+    pairs = sides[0].merge(sides[1], on="prompt")
+    better, worse = pairs["chosen"].to_numpy(), pairs["rejected"].to_numpy()
+    margin = score[better] - score[worse]
+    kept = text[better] != text[worse]
+    if strategy != "valid_invalid":
+        kept &= (margin > 0) & (margin >= params.margin)
+    pairs = pairs.assign(margin=margin)[kept]
+    model, models = pd.factorize(table["model"], sort=True)
+    pairs["model_chosen"] = model[pairs["chosen"]]
+    pairs["model_rejected"] = model[pairs["rejected"]]
+    order = ["prompt", "model_chosen", "model_rejected"]
+    if strategy == "best_worst":
+        pairs = pairs.sort_values(["margin", *order], ascending=[False, True, True, True])
+        pairs = pairs.groupby("prompt").head(1)
+    elif params.max_per_prompt is not None:
+        first = -pairs["margin"]
+        if params.cap == "random":
+            first = _draw(pairs, prompts, models, params.seed)
+        pairs = pairs.assign(first=first).sort_values(["first", *order])
+        pairs = pairs.groupby("prompt").head(params.max_per_prompt)
+    columns = ["chosen", "rejected", "margin"]
+    return pd.DataFrame(pairs.sort_values(order, ignore_index=True), columns=columns)
+
+
+def _candidates(
+    table: pd.DataFrame, score: np.ndarray, strategy: Strategy, params: PairingParams
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which responses may be chosen, and which rejected, whomever they are paired with."""
+    shown = table["text"].notna().to_numpy()
+    if strategy == "valid_invalid":
+        valid = table["valid"].to_numpy(dtype=bool)
+        return shown & valid, shown & ~valid
+    if strategy == "quantile" and shown.any():
+        low, high = np.quantile(score[shown], [params.low_quantile, params.high_quantile])
+        return shown & (score >= high), shown & (score <= low)
+    return shown, shown
+
+
+def _draw(pairs: pd.DataFrame, prompts: pd.Index, models: pd.Index, seed: int) -> pd.Series:
+    """A pseudo-random number for each pair that other pairs don't change."""
+    names = pd.DataFrame(
         {
-            "prompt": [{"role": "user", "content": texts[row["id"]]}],
-            "chosen": [{"role": "assistant", "content": row["raw_chosen"]}],
-            "rejected": [{"role": "assistant", "content": row["raw_rejected"]}],
-            "prompt_id": row["id"],
-            "model_chosen": row["model_chosen"],
-            "model_rejected": row["model_rejected"],
-            "score_chosen": row["s_total_chosen"],
-            "score_rejected": row["s_total_rejected"],
-        }
+            "prompt": pd.Categorical.from_codes(pairs["prompt"], prompts),
+            "chosen": pd.Categorical.from_codes(pairs["model_chosen"], models),
+            "rejected": pd.Categorical.from_codes(pairs["model_rejected"], models),
+        },
+        index=pairs.index,
+    )
+    return pd.util.hash_pandas_object(names, index=False, hash_key=f"{seed:016d}")
+
+
+def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -> str:
+    shown = table[table["text"].notna()]
+    if shown.groupby("id").size().max() < 2 or shown.empty:
+        return "no prompt has two responses that can be shown; name more models in pool"
+    if strategy == "valid_invalid":
+        return (
+            "no prompt has a valid and an invalid response with different texts; add a model that "
+            "fails now and then to pool, or train no method on this set (train.methods)"
+        )
+    if shown["s_total"].nunique() == 1:
+        return (
+            f"all {len(shown)} responses have the same total score, {shown['s_total'].iloc[0]:g}; "
+            "look at the weights in scoring and at the files in artifacts/scores"
+        )
+    if strategy == "quantile":
+        return (
+            "no prompt has responses from both ends of the pool's scores (pairing.low_quantile = "
+            f"{params.low_quantile:g}, pairing.high_quantile = {params.high_quantile:g}) that "
+            f"differ by pairing.margin = {params.margin:g}; bring the quantiles together or lower "
+            "the margin"
+        )
+    return f"no two responses differ by pairing.margin = {params.margin:g}; lower it in params.yaml"
+
+
+def pair_rows(
+    pairs: pd.DataFrame, table: pd.DataFrame, prompts: Sequence[Prompt]
+) -> Iterator[Pair]:
+    """The rows of a pair file, one at a time.
+
+    Args:
+        pairs: What `select_pairs` gave.
+        table: What they were selected from.
+        prompts: The prompts that were answered.
+    """
+    asked = {prompt.id: prompt.text for prompt in prompts}
+    responses = table[["id", "model", "text", "s_total"]].to_dict("records")
+    for chosen, rejected in zip(pairs["chosen"], pairs["rejected"], strict=True):
+        yield _pair(responses[chosen], responses[rejected], asked)
+
+
+def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping[str, str]) -> Pair:
+    return Pair(
+        prompt=[Message(role="user", content=asked[chosen["id"]])],
+        chosen=[Message(role="assistant", content=chosen["text"])],
+        rejected=[Message(role="assistant", content=rejected["text"])],
+        prompt_id=chosen["id"],
+        model_chosen=chosen["model"],
+        model_rejected=rejected["model"],
+        score_chosen=chosen["s_total"],
+        score_rejected=rejected["s_total"],
     )
 
 
-def response_metrics(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, int]:
-    """What the pairs are made of, for `dvc metrics`.
+def pair_weights(
+    difference: Sequence[float] | np.ndarray, temperature: float, normalisation: str
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The weight of each pair in the loss: sigmoid(difference / temperature), paper's equation 2.
 
     Args:
-        table: One row per response, with the column `valid` and one per metric.
-        metrics: The metrics' names.
+        difference: S_chosen - S_rejected of all pairs of the training set, shape (n,).
+        temperature: 1 is the paper's; a smaller one spreads the weights.
+        normalisation: `none`, or `mean_one` to scale all weights to a mean of 1.
 
     Returns:
-        The number of `responses`, of `valid` ones, and of `missing_values`: metrics
-        that couldn't be computed for a valid response and count as the worst value.
+        Shape (n,), each above 0.
     """
-    missing = table.loc[table["valid"], list(metrics)].isna()
-    return {
-        "responses": len(table),
-        "valid": int(table["valid"].sum()),
-        "missing_values": int(missing.to_numpy().sum()),
-    }
-
-
-def pair_metrics(pairs: Sequence[Pair]) -> dict[str, float | int]:
-    """Headline numbers of a pair set, for `dvc metrics`."""
-    margins = pd.Series([pair.score_chosen - pair.score_rejected for pair in pairs])
-    return {
-        "pairs": len(pairs),
-        "prompts": len({pair.prompt_id for pair in pairs}),
-        "chosen_models": len({pair.model_chosen for pair in pairs}),
-        "rejected_models": len({pair.model_rejected for pair in pairs}),
-        "margin_mean": float(margins.mean()),
-        "margin_min": float(margins.min()),
-    }
-
-
-def score_distribution(
-    table: pd.DataFrame, pairs: Sequence[Pair], n_bins: int = 20
-) -> pd.DataFrame:
-    """Histogram of total scores: of all responses, and of both sides of the pairs.
-
-    Args:
-        table: One row per response, with the column `s_total`.
-        pairs: Pairs of these responses; a response counts once per pair it is in.
-        n_bins: Bins of equal width over the range of the scores.
-
-    Returns:
-        One row per bin: `s_total` (its middle) and the shares `responses`, `chosen`
-        and `rejected`, each of which sums to 1.
-    """
-    values = {
-        "responses": table["s_total"],
-        "chosen": pd.Series([pair.score_chosen for pair in pairs]),
-        "rejected": pd.Series([pair.score_rejected for pair in pairs]),
-    }
-    edges = np.histogram_bin_edges(table["s_total"], bins=n_bins)
-    shares = {
-        name: np.histogram(column, bins=edges)[0] / len(column) for name, column in values.items()
-    }
-    return pd.DataFrame({"s_total": (edges[:-1] + edges[1:]) / 2, **shares})
+    weights = 1.0 / (1.0 + np.exp(-np.asarray(difference, dtype=np.float64) / temperature))
+    return weights / weights.mean() if normalisation == "mean_one" else weights

@@ -29,6 +29,7 @@ from persodpo.model_params import (
     Text,
     TransformersModel,
 )
+from persodpo.pair_params import PairingParams, ScoringParams
 from persodpo.prompts import ContractRule
 from persodpo.scorer_params import ScorersParams
 from persodpo.yaml12 import load_yaml
@@ -47,6 +48,7 @@ class SampleParams(Section):
     n_valid: PositiveInt
     seed: Seed
     max_words: PositiveInt
+    overlap: Literal["refuse", "leave_out"]
 
 
 class GenerateParams(Section):
@@ -58,37 +60,6 @@ class GenerateParams(Section):
     dtype: Literal["auto", "float32", "bfloat16"]
     max_cost_usd: NonNegativeFloat
     prices: Text
-
-
-class MetricWeights(Section):
-    """Weight of each metric in S_metric."""
-
-    c: NonNegativeFloat
-    ue: NonNegativeFloat
-    p: NonNegativeFloat
-    coh: NonNegativeFloat
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> Self:
-        if self.c + self.ue + self.p + self.coh == 0:
-            raise ValueError("at least one of c, ue, p, coh must be above 0")
-        return self
-
-
-class ScoringParams(Section):
-    """How sub-scores become a total score (paper, equation 1)."""
-
-    weights: MetricWeights
-    w1: NonNegativeFloat
-    w2: NonNegativeFloat
-
-
-class PairingParams(Section):
-    """Which scored responses become preference pairs."""
-
-    margin: NonNegativeFloat
-    max_per_prompt: PositiveInt | None
-    seed: Seed
 
 
 class MethodParams(Section):
@@ -132,6 +103,7 @@ class Params(Section):
     sample: SampleParams
     generate: GenerateParams
     models: Annotated[dict[Key, ModelParams], Field(min_length=1)]
+    pool: Annotated[list[Key], Field(min_length=1)]
     scorers: ScorersParams
     scoring: ScoringParams
     pairing: PairingParams
@@ -141,6 +113,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _references(self) -> Self:
         for where, key in [
+            *((f"pool[{place}]", key) for place, key in enumerate(self.pool)),
             ("train.model", self.train.model),
             *((f"evaluate.baselines.{name}", key) for name, key in self.evaluate.baselines.items()),
         ]:
@@ -149,6 +122,8 @@ class Params(Section):
                     f"{where} is {key!r}, which is no key of models; "
                     f"the keys there are {', '.join(self.models)}"
                 )
+        if len(set(self.pool)) < len(self.pool):
+            raise ValueError("pool names a model twice; take one of them out")
         if not isinstance(self.models[self.train.model], TransformersModel):
             raise ValueError(
                 f"train.model is {self.train.model!r}, whose backend has no weights to train; "
@@ -172,6 +147,10 @@ class Params(Section):
         model = self.models[self.train.model]
         assert isinstance(model, TransformersModel)  # checked by _references
         return model
+
+    def needed_pair_sets(self) -> set[str]:
+        """The pair sets that a method is trained on."""
+        return {method.pairs for method in self.train.methods.values()}
 
     def candidates(self) -> list[str]:
         """The rows of the results: baselines first, then methods."""

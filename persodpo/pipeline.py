@@ -71,7 +71,7 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
         ]
         body["deps"] = [*written_by_hand, *gathered, *modules]
     document["metrics"] = [
-        *(f"artifacts/generation/{model}.json" for model in params.models),
+        *(f"artifacts/generation/{model}.json" for model in params.pool),
         "artifacts/pairs/metrics.json",
         *(f"artifacts/training/{method}.json" for method in params.train.methods),
         *(f"artifacts/evaluations/{candidate}.json" for candidate in params.candidates()),
@@ -99,7 +99,8 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     A logged file is a dependency of all models, because DVC can't template one for some of
     them; a change costs the others seconds, since their answers are cached.
     """
-    logged = [model.file for model in params.models.values() if isinstance(model, LoggedModel)]
+    used = [params.models[key] for key in (*params.pool, *params.evaluate.baselines.values())]
+    logged = [model.file for model in used if isinstance(model, LoggedModel)]
     logged = list(dict.fromkeys(logged))
     judged = [name for name in params.scorers.files() if Path(name).exists()]
     return {
@@ -107,8 +108,16 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
         "baseline": [*logged, *judged],
         "score": judged,
         "evaluate": judged,
-        "pair": [f"artifacts/scores/{model}.jsonl" for model in params.models],
-        "report": [f"artifacts/evaluations/{name}.json" for name in params.candidates()],
+        "pair": [
+            f"artifacts/{kind}/{model}.jsonl"
+            for kind in ("responses", "scores")
+            for model in params.pool
+        ],
+        "report": [
+            f"artifacts/evaluations/{name}.{suffix}"
+            for name in params.candidates()
+            for suffix in ("json", "jsonl")
+        ],
     }
 
 

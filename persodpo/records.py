@@ -7,9 +7,10 @@ checked while they are read: a bad row is reported by file and line.
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,9 +23,9 @@ FinishReason = Literal[
 
 
 class Row(BaseModel):
-    """Base of all rows: immutable, and unknown fields are refused."""
+    """Base of all rows: immutable; unknown fields, inf and nan are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prompt(Row):
@@ -103,16 +104,19 @@ class Response(Row):
 
 
 class Score(Row):
-    """The raw sub-scores of one response; ranges are in `persodpo.metrics`.
+    """The raw sub-scores of one response; ranges are in `persodpo.scorers`.
 
-    A metric that cannot be computed for a valid response is None.
+    Attributes:
+        id: The prompt's id.
+        model: The model that gave the response.
+        contract, answer: What was scored, so that a score can't pass for another answer's.
+        c, ue, p, coh: The metrics; None where one can't be computed for a valid response.
     """
 
     id: str
     model: str
-    raw: str
-    valid: bool
-    words: int
+    contract: ContractResult
+    answer: str | None
     c: float | None
     ue: float | None
     p: float | None
@@ -129,18 +133,14 @@ class Evaluated(Row):
 RowT = TypeVar("RowT", bound=Row)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, making its folder if needed."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically, making its folder if needed."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that takes its place only when all is written; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
         # mkstemp makes the file private; an artifact is as readable as any other file
         Path(name).chmod(0o644)
         Path(name).replace(path)
@@ -149,9 +149,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSON lines, atomically."""
-    write_text(path, "".join(row.model_dump_json() + "\n" for row in rows))
+    """Write rows as JSON lines, atomically, holding one at a time."""
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(row.model_dump_json().encode("utf-8") + b"\n")
 
 
 def read_rows(path: Path, row_type: type[RowT]) -> list[RowT]:

@@ -3,12 +3,16 @@
 Reads the summaries of `persodpo.evaluation.summarise` and needs no model library.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from persodpo.pair_params import ScoringParams
+from persodpo.pool import evaluated_table
+from persodpo.records import Evaluated
 from persodpo.scorers.metric import Metric
+from persodpo.scoring import Scale, score_table
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -16,9 +20,28 @@ SCORERS_NOTE = """\
 What stands behind each metric is set in the section scorers of params.yaml and described in
 docs/metrics.md; only values of the same scorers compare with each other."""
 COLUMNS_NOTE = """\
+S_total: what the pairs are formed by, on the scale that was fitted on the training responses.
 Repeated: share of the answers that were given to more than one prompt. Distinct-2: different word
 bigrams over all bigrams of the answers. Both count what a failed response says, too. Words: mean
 of the valid answers. Seconds: median per response, each response's share of its batch."""
+
+
+def total_score(
+    evaluated: Sequence[Evaluated],
+    scale: Scale,
+    params: ScoringParams,
+    metrics: Mapping[str, Metric],
+) -> dict[str, float]:
+    """Mean and standard deviation (population) of a candidate's S_total.
+
+    Args:
+        evaluated: Its answers with their scores, at least one.
+        scale: What was fitted on the training responses.
+        params: How scores are computed.
+        metrics: What the values of each metric mean.
+    """
+    total = score_table(evaluated_table(evaluated), scale, params, metrics)["s_total"]
+    return {"mean": float(total.mean()), "sd": float(total.std(ddof=0))}
 
 
 def table_1(
@@ -29,13 +52,14 @@ def table_1(
     """Write the results as Markdown.
 
     Args:
-        summaries: Per candidate, in the order of the rows.
-        pairs: Per pair set, the numbers of `persodpo.pairing.pair_metrics`.
+        summaries: Per candidate, in the order of the rows: `persodpo.evaluation.summarise`'s
+            and, under `s_total`, `total_score`'s.
+        pairs: Per pair set, the numbers of `persodpo.pair_numbers.pair_metrics`.
         metrics: What the values of each metric mean, in the order of the columns.
 
     Returns:
-        Three tables: the metrics over all and over valid responses, and format,
-        length, collapse and time.
+        Three tables: the metrics over all and over valid responses, and total score,
+        format, length, collapse and time.
     """
     n = next(iter(summaries.values()))["n"]
     sets = "; ".join(
@@ -52,7 +76,7 @@ def table_1(
         _markdown(_metric_columns(summaries, "all", metrics)),
         "## Metrics over valid responses (mean ± sd)",
         _markdown(_metric_columns(summaries, "valid", metrics)),
-        "## Format, length, collapse, time",
+        "## Total score, format, length, collapse, time",
         COLUMNS_NOTE,
         _markdown(_other_columns(summaries)),
     ]
@@ -63,8 +87,7 @@ def _metric_columns(summaries: Summaries, over: str, metrics: Mapping[str, Metri
     return pd.DataFrame(
         {
             f"{metric.label} {'↑' if metric.higher_is_better else '↓'}": [
-                f"{_text(s[over][key]['mean'])} ± {_text(s[over][key]['sd'])}"
-                for s in summaries.values()
+                _mean_and_sd(summary[over][key]) for summary in summaries.values()
             ]
             for key, metric in metrics.items()
         },
@@ -82,13 +105,20 @@ def _other_columns(summaries: Summaries) -> pd.DataFrame:
         "distinct_2": "Distinct-2 ↑",
         "seconds": "Seconds",
     }
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             title: [_text(summary[key]) for summary in summaries.values()]
             for key, title in columns.items()
         },
         index=list(summaries),
     )
+    totals = [_mean_and_sd(summary["s_total"]) for summary in summaries.values()]
+    table.insert(0, "S_total ↑", totals)
+    return table
+
+
+def _mean_and_sd(numbers: Mapping[str, float | None]) -> str:
+    return f"{_text(numbers['mean'])} ± {_text(numbers['sd'])}"
 
 
 def _text(value: float | None) -> str:

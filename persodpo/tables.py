@@ -1,10 +1,11 @@
-"""Tables that users bring: CSV with a header, tab-separated (.tsv), JSON lines, a JSON list.
+"""Tables that users bring: CSV with a header, tab-separated (.tsv), Excel, JSON lines or list.
 
 Used for published responses and metric values, and for sentence pairs.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -28,13 +29,15 @@ def read_table(path: Path, key: str) -> pd.DataFrame:
             with path.open("rb") as file:
                 lines = not file.read(1024).lstrip().startswith(b"[")
             return pd.read_json(path, lines=lines, dtype=False)
+        if path.suffix == ".xlsx":
+            return pd.read_excel(path, dtype=str, keep_default_na=False)
         separator = "\t" if path.suffix == ".tsv" else ","
         # a model may well answer "null" or "NA"
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise UserError(f"{key} is {str(path)!r}, which doesn't exist.") from error
-    except (ValueError, TypeError, OSError) as error:  # pandas' own errors are among these
-        raise UserError(f"{path}: not a table ({error}); give CSV or .jsonl.") from error
+    except (ValueError, TypeError, OSError, BadZipFile) as error:  # pandas' own are ValueErrors
+        raise UserError(f"{path}: not a table ({error}); give CSV, .xlsx or .jsonl.") from error
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: not a table (its rows have more fields than its header).")
     return table

@@ -1,46 +1,47 @@
-"""pair: weigh the scores of all models and form the preference pairs.
+"""pair: weigh the scores of the pool and form the preference pairs.
 
-Reads   artifacts/prompts/train.jsonl, artifacts/scores/<model>.jsonl of every model
-Writes  artifacts/pairs/{dpo,persodpo}.jsonl, artifacts/pairs/metrics.json,
-        artifacts/pairs/scores.csv (every response's scores), artifacts/pairs/distribution.csv
-        (their histogram)
-Params  scorers (the metrics' ranges), scoring, pairing
+Reads   artifacts/prompts/train.jsonl, artifacts/responses/<model>.jsonl and
+        artifacts/scores/<model>.jsonl of every model of the pool
+Writes  artifacts/scored.jsonl (every response with all its scores), and in artifacts/pairs/
+        {dpo,persodpo}.jsonl, scale.json (what was fitted on the pool), metrics.json, and
+        {wins,scores,lengths,margins,weights}.csv for plots
+Params  pool, scorers (the metrics' ranges), scoring, pairing, sample.max_words,
+        train.methods (which sets are needed), train.weight_temperature (for the numbers)
 """
 
-from persodpo.pairing import (
-    PAIR_SETS,
-    make_pairs,
-    pair_metrics,
-    response_metrics,
-    score_distribution,
-)
+from persodpo.pair_numbers import pair_metrics, plot_data, pool_metrics
+from persodpo.pairing import form_pair_sets, pair_rows, pair_texts
 from persodpo.params import load_params
-from persodpo.records import Prompt, Score, read_rows, write_rows, write_text
+from persodpo.pool import read_pool
+from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.scorers import declared_metrics
-from persodpo.scoring import score_table
+from persodpo.scoring import fit_scale, score_table
 from persodpo.stage import ARTIFACTS, run_stage, write_json
+
+PAIRS = ARTIFACTS / "pairs"
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
-    scores = [
-        row
-        for model in params.models
-        for row in read_rows(ARTIFACTS / f"scores/{model}.jsonl", Score)
-    ]
+    pool = read_pool(params.pool, prompts, ARTIFACTS)
     metrics = declared_metrics(params.scorers)
-    table = score_table(scores, params.scoring, metrics)
-    pairs = {which: make_pairs(which, table, prompts, params.pairing) for which in PAIR_SETS}
-    for which, rows in pairs.items():
-        write_rows(ARTIFACTS / f"pairs/{which}.jsonl", rows)
-    numbers = {which: pair_metrics(rows) for which, rows in pairs.items()}
-    pool = response_metrics(table, metrics)
-    write_json(ARTIFACTS / "pairs/metrics.json", {"pool": pool, **numbers})
-    write_text(ARTIFACTS / "pairs/scores.csv", table.drop(columns="raw").to_csv(index=False))
-    distribution = score_distribution(table, pairs["persodpo"])
-    write_text(ARTIFACTS / "pairs/distribution.csv", distribution.to_csv(index=False))
+    scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
+    scored = score_table(pool, scale, params.scoring, metrics)
+    table = scored.assign(text=pair_texts(scored, params.pairing))
+    sets = form_pair_sets(table, params.pairing, params.needed_pair_sets())
+
+    temperature = params.train.weight_temperature
+    lines = scored.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+    write_text(ARTIFACTS / "scored.jsonl", lines)
+    write_json(PAIRS / "scale.json", scale.model_dump())
+    for which, pairs in sets.items():
+        write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, prompts))
+    numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
+    write_json(PAIRS / "metrics.json", {"pool": pool_metrics(table, metrics), **numbers})
+    for name, data in plot_data(sets, table, temperature).items():
+        write_text(PAIRS / f"{name}.csv", data.to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from persodpo.evaluation import distinct_2, repeated_share, summarise
 from persodpo.params import load_params
 from persodpo.records import Evaluated, Response, Score
-from persodpo.report import candidates_table, table_1
+from persodpo.report import candidates_table, table_1, total_score
 from persodpo.scorers import declared_metrics
+from persodpo.scoring import Bounds, Scale
 
-METRICS = declared_metrics(load_params(ROOT / "params.yaml").scorers)
+WHOLE = load_params(ROOT / "params.yaml")
+METRICS = declared_metrics(WHOLE.scorers)
+SCALE = Scale(
+    bounds={key: Bounds(low=m.low, high=m.high) for key, m in METRICS.items()}, target=4.0
+)
 
 
 def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw"):
@@ -19,7 +24,7 @@ def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw"):
         system_fingerprint=None, request_key=None,
         words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
     )  # fmt: skip
-    score = Score(id=id_, model="m", raw="raw", valid=parsed is not None, words=response.words,
+    score = Score(id=id_, model="m", contract=response.contract, answer=response.answer,
                   c=c, ue=0.0, p=p, coh=0.25)  # fmt: skip
     return Evaluated(response=response, score=score)
 
@@ -54,6 +59,7 @@ def test_a_candidate_that_always_fails():
     assert summary["failure_ratio"] == 1.0
     assert summary["words"] is summary["distinct_2"] is None
     assert summary["valid"]["c"] == {"mean": None, "sd": None}
+    summary["s_total"] = {"mean": 0.5, "sd": 0.0}
     table = table_1({"base": summary}, {"dpo": {"pairs": 1, "prompts": 1}}, METRICS)
     assert "n/a" in table
 
@@ -63,12 +69,18 @@ def test_the_tables():
         "base": summarise(ROWS, 110, METRICS),
         "persodpo": summarise(ROWS[:2], 110, METRICS),
     }
+    for summary, rows in zip(summaries.values(), (ROWS, ROWS[:2]), strict=True):
+        summary["s_total"] = total_score(rows, SCALE, WHOLE.scoring, METRICS)
     table = table_1(summaries, {"dpo": {"pairs": 7, "prompts": 5}}, METRICS)
     assert "dpo: 7 pairs over 5 prompts" in table
     assert "Versions: Coh-MiniLM 1, C 2, UE 2, P 1." in table
     rows = [line for line in table.splitlines() if line.startswith(("| base", "| persodpo"))]
     assert len(rows) == 6
     assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses
+    # of a: C 1, UE 0, P .5, Coh .25, the length at the target, the format kept
+    first = 0.25 * (1 + 0 + 0.75 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
+    second = first - 0.25 * (0.5 + 0.25)  # C 0, no P
+    assert f"| {(first + second) / 2:.2f} ± {(first - second) / 2:.2f} " in rows[5]
     assert "Coh-MiniLM" in table
     columns = candidates_table(summaries)
     assert columns["candidate"].tolist() == ["base", "persodpo"]

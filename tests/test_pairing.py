@@ -5,23 +5,35 @@ from hypothesis import strategies as st
 from trl.data_utils import is_conversational
 
 from persodpo.errors import UserError
-from persodpo.pairing import make_pairs, pair_metrics, response_metrics, score_distribution
-from persodpo.params import PairingParams
+from persodpo.pair_params import PairingParams
+from persodpo.pairing import form_pair_sets, pair_rows, pair_texts, pair_weights, select_pairs
 from persodpo.records import Prompt
 
 PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], reference="r", text=f"ask {i}") for i in "abc"]
 
 
-def params(margin=0.1, cap=None, seed=0):
-    return PairingParams(margin=margin, max_per_prompt=cap, seed=seed)
+def params(strategy="margin", margin=0.1, **changes):
+    values = {"strategy": strategy, "margin": margin, "low_quantile": 0.4, "high_quantile": 0.6,
+              "text": "raw", "max_per_prompt": None, "cap": "random", "seed": 0}  # fmt: skip
+    return PairingParams(**(values | changes))
 
 
 def table(rows):
-    return pd.DataFrame(rows, columns=["id", "model", "raw", "valid", "s_total"])
+    frame = pd.DataFrame(rows, columns=["id", "model", "text", "valid", "s_total"])
+    return frame.astype({"valid": bool, "s_total": float, "text": object})
 
 
-def keys(pairs):
-    return {(p.prompt_id, p.model_chosen, p.model_rejected) for p in pairs}
+def select(rows, settings):
+    return select_pairs(rows, settings.strategy, settings)
+
+
+def keys(pairs, rows):
+    """The pairs by what they are, not where they stand."""
+    return {
+        (rows["id"].iloc[pair.chosen], rows["model"].iloc[pair.chosen],
+         rows["model"].iloc[pair.rejected])
+        for pair in pairs.itertuples()
+    }  # fmt: skip
 
 
 EXAMPLE = table(
@@ -34,113 +46,201 @@ EXAMPLE = table(
         ("c", "m3", "w", False, 0.4),
     ]
 )
+FAR = {("a", "m1", "m3"), ("a", "m2", "m3")}
 
 
-def test_a_worked_example():
-    # m1 and m2 are too near in a; b's texts are the same; c has one response
-    expected = {("a", "m1", "m3"), ("a", "m2", "m3")}
-    assert keys(make_pairs("persodpo", EXAMPLE, PROMPTS, params())) == expected
-    pairs = make_pairs("persodpo", EXAMPLE, PROMPTS, params(margin=0.0))
-    assert keys(pairs) == expected | {("a", "m1", "m2")}
-    assert keys(make_pairs("dpo", EXAMPLE, PROMPTS, params())) == expected
-    assert pair_metrics(pairs) == pytest.approx(
-        {"pairs": 3, "prompts": 1, "chosen_models": 2, "rejected_models": 2,
-         "margin_mean": 1.4 / 3, "margin_min": 0.05}
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # m1 and m2 are too near in a; b's texts are the same; c has one response
+        (params(), FAR),
+        (params(margin=0.0), FAR | {("a", "m1", "m2")}),
+        (params("best_worst"), {("a", "m1", "m3")}),
+        (params("valid_invalid", margin=9.0), FAR),
+        # of .1 .2 .4 .5 .85 .9 the quantiles .4 and .6 are .4 and .5
+        (params("quantile"), FAR),
+        (params("quantile", low_quantile=0.9, high_quantile=0.9, margin=0.0),
+         {("a", "m1", "m2"), ("a", "m1", "m3")}),
+        (params("quantile", low_quantile=0.0, high_quantile=1.0, margin=0.0), set()),
+    ],
+)  # fmt: skip
+def test_a_worked_example(settings, expected):
+    assert keys(select(EXAMPLE, settings), EXAMPLE) == expected
 
 
 def test_a_pair_is_in_trls_conversational_format():
-    pair = make_pairs("persodpo", EXAMPLE, PROMPTS, params())[0].model_dump()
-    assert is_conversational(pair)
-    assert pair["prompt"] == [{"role": "user", "content": "ask a"}]
-    assert pair["chosen"] == [{"role": "assistant", "content": "x"}]
-    assert pair["rejected"] == [{"role": "assistant", "content": "z"}]
-    assert pair["score_chosen"] == 0.9
-    assert pair["score_rejected"] == 0.2
+    pair = next(pair_rows(select(EXAMPLE, params()), EXAMPLE, PROMPTS))
+    row = pair.model_dump()
+    assert is_conversational(row)
+    assert row["prompt"] == [{"role": "user", "content": "ask a"}]
+    assert row["chosen"] == [{"role": "assistant", "content": "x"}]
+    assert row["rejected"] == [{"role": "assistant", "content": "z"}]
+    assert (row["score_chosen"], row["score_rejected"]) == (0.9, 0.2)
+
+
+def test_what_a_pair_shows():
+    rows = pd.DataFrame({"raw": ['So: {"response": "a"}', "prose"], "answer": ["a", None]})
+    assert pair_texts(rows, params()).tolist() == rows["raw"].tolist()
+    wrapped = pair_texts(rows, params(text="rewrapped"))
+    assert wrapped[0] == '{"response": "a"}'
+    assert pd.isna(wrapped[1])
+
+
+def test_a_response_that_cannot_be_shown_is_in_no_pair_and_no_quantile():
+    rows = table([("a", f"m{i}", str(i), i > 1, i / 10) for i in range(6)])
+    rows.loc[0, "text"] = None
+    for strategy in ("margin", "valid_invalid", "best_worst"):
+        assert "m0" not in str(keys(select(rows, params(strategy)), rows))
+    # of .1 to .5 the median is .3; with .0 it would be .25
+    settings = params("quantile", margin=0.0, low_quantile=0.5, high_quantile=0.5)
+    assert keys(select(rows, settings), rows) == {
+        ("a", chosen, rejected)
+        for chosen in ("m3", "m4", "m5") for rejected in ("m1", "m2", "m3") if chosen > rejected
+    }  # fmt: skip
 
 
 tables = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m3", "m4"]),
-              st.sampled_from("xyz"), st.booleans(), st.floats(0, 1)),
+              st.sampled_from("xyz") | st.none(), st.booleans(),
+              st.floats(0, 1) | st.sampled_from([0.25, 0.5])),
     min_size=1, max_size=12, unique_by=lambda row: row[:2],
 ).map(table)  # fmt: skip
+strategies = st.sampled_from(["margin", "best_worst", "quantile", "valid_invalid"])
+caps = st.none() | st.integers(1, 3)
+ways = st.sampled_from(["random", "largest_margin"])
 
 
-def pairs_or_none(which, rows, settings):
-    try:
-        return make_pairs(which, rows, PROMPTS, settings)
-    except UserError:
-        return []
+def brute_force(rows, settings):
+    """All pairs by a plain reading of the definition, without a cap."""
+    shown = [row for row in rows.itertuples() if pd.notna(row.text)]
+    low = pd.Series([row.s_total for row in shown], dtype=float).quantile(settings.low_quantile)
+    high = pd.Series([row.s_total for row in shown], dtype=float).quantile(settings.high_quantile)
+    found = set()
+    for one in shown:
+        for two in shown:
+            if one.id != two.id or one.text == two.text:
+                continue
+            enough = one.s_total > two.s_total and one.s_total - two.s_total >= settings.margin
+            if {
+                "margin": enough,
+                "quantile": enough and one.s_total >= high and two.s_total <= low,
+                "valid_invalid": one.valid and not two.valid,
+            }[settings.strategy]:
+                found.add((one.id, one.model, two.model))
+    return found
 
 
-@given(rows=tables, margin=st.floats(0, 0.5), more=st.floats(0, 0.5))
-def test_the_invariants_of_pairs(rows, margin, more):
-    pairs = pairs_or_none("persodpo", rows, params(margin))
-    for pair in pairs:
-        assert pair.score_chosen - pair.score_rejected >= margin
-        assert pair.score_chosen > pair.score_rejected
-        assert pair.chosen[0].content != pair.rejected[0].content
-    assert len(keys(pairs)) == len(pairs)
-    responses = list(rows.itertuples(index=False))
-    assert keys(pairs) == {
-        (one.id, one.model, two.model)
-        for one in responses
-        for two in responses
-        if one.id == two.id and one.raw != two.raw and one.s_total > two.s_total
-        and one.s_total - two.s_total >= margin
-    }  # fmt: skip
-    assert pairs_or_none("persodpo", rows.iloc[::-1], params(margin)) == pairs
-    assert keys(pairs_or_none("persodpo", rows, params(margin + more))) <= keys(pairs)
-    valid = rows.set_index(["id", "model"])["valid"]
-    for pair in pairs_or_none("dpo", rows, params()):
-        assert valid[pair.prompt_id, pair.model_chosen]
-        assert not valid[pair.prompt_id, pair.model_rejected]
+@given(rows=tables, strategy=st.sampled_from(["margin", "quantile", "valid_invalid"]),
+       margin=st.floats(0, 0.5), low=st.floats(0, 1), high=st.floats(0, 1))  # fmt: skip
+def test_pairs_are_those_of_the_definition(rows, strategy, margin, low, high):
+    low, high = sorted((low, high))
+    settings = params(strategy, margin, low_quantile=low, high_quantile=high)
+    pairs = select(rows, settings)
+    assert keys(pairs, rows) == brute_force(rows, settings)
+    assert len(keys(pairs, rows)) == len(pairs)
 
 
-@given(rows=tables, cap=st.integers(1, 3), seed=st.integers(0, 9))
-def test_the_cap_keeps_so_many_of_each_prompt(rows, cap, seed):
-    whole = pairs_or_none("persodpo", rows, params(0.0))
-    capped = pairs_or_none("persodpo", rows, params(0.0, cap, seed))
-    assert keys(capped) <= keys(whole)
+@given(rows=tables, strategy=strategies, margin=st.floats(0, 0.5), cap=caps, way=ways)
+def test_the_invariants_of_pairs(rows, strategy, margin, cap, way):
+    settings = params(strategy, margin=margin, max_per_prompt=cap, cap=way)
+    pairs = select(rows, settings)
+    chosen, rejected = rows.iloc[pairs["chosen"]], rows.iloc[pairs["rejected"]]
+    assert chosen["id"].tolist() == rejected["id"].tolist()
+    texts = zip(chosen["text"], rejected["text"], strict=True)
+    assert all(pd.notna(one) and pd.notna(two) and one != two for one, two in texts)
+    differences = chosen["s_total"].to_numpy() - rejected["s_total"].to_numpy()
+    assert (pairs["margin"].to_numpy() == differences).all()
+    if strategy == "valid_invalid":
+        assert chosen["valid"].all()
+        assert not rejected["valid"].any()
+    else:
+        assert (differences >= margin).all()
+        assert (differences > 0).all()
+    if cap is not None:
+        assert chosen["id"].value_counts().le(cap).all()
+
+
+@given(rows=tables, strategy=strategies, cap=caps, way=ways, seed=st.integers(0, 99))
+def test_the_order_of_the_responses_is_irrelevant(rows, strategy, cap, way, seed):
+    settings = params(strategy, max_per_prompt=cap, cap=way)
+    shuffled = rows.sample(frac=1, random_state=seed).reset_index(drop=True)
+    shown = [list(pair_rows(select(t, settings), t, PROMPTS)) for t in (rows, shuffled)]
+    assert shown[0] == shown[1]
+
+
+@given(rows=tables, strategy=st.sampled_from(["margin", "quantile"]), margin=st.floats(0, 0.5),
+       more=st.floats(0, 0.5))  # fmt: skip
+def test_a_larger_margin_gives_a_subset(rows, strategy, margin, more):
+    larger = keys(select(rows, params(strategy, margin + more)), rows)
+    assert larger <= keys(select(rows, params(strategy, margin)), rows)
+
+
+@given(rows=tables, strategy=st.sampled_from(["margin", "best_worst", "valid_invalid"]), cap=caps,
+       way=ways, score=st.floats(0, 1))  # fmt: skip
+def test_a_response_more_changes_no_other_prompts_pairs(rows, strategy, cap, way, score):
+    settings = params(strategy, max_per_prompt=cap, cap=way)
+    more = pd.concat([rows, table([("b", "m0", "new", True, score)])], ignore_index=True)
+
+    def others(t):
+        return {key for key in keys(select(t, settings), t) if key[0] != "b"}
+
+    assert others(more) == others(rows)
+
+
+@given(rows=tables, cap=st.integers(1, 3), way=ways, seed=st.integers(0, 9))
+def test_the_cap_keeps_so_many_of_each_prompt(rows, cap, way, seed):
+    every = select(rows, params(margin=0.0))
+    capped = select(rows, params(margin=0.0, max_per_prompt=cap, cap=way, seed=seed))
+    assert keys(capped, rows) <= keys(every, rows)
     for id_ in "abc":
-        n = sum(pair.prompt_id == id_ for pair in whole)
-        assert sum(pair.prompt_id == id_ for pair in capped) == min(n, cap)
+        all_margins, margins = (
+            pairs[rows["id"].to_numpy()[pairs["chosen"]] == id_]["margin"]
+            for pairs in (every, capped)
+        )
+        assert len(margins) == min(len(all_margins), cap)
+        if way == "largest_margin":
+            assert sorted(margins) == sorted(all_margins.nlargest(cap))
 
 
-@pytest.mark.parametrize(
-    ("which", "message"),
-    [("persodpo", "pairing.margin = 0.8"), ("dpo", "no prompt has a valid and an invalid")],
-)
-def test_no_pairs_is_a_mistake(which, message):
-    rows = EXAMPLE[EXAMPLE["valid"]]
-    with pytest.raises(UserError, match=message):
-        make_pairs(which, rows, PROMPTS, params(margin=0.8))
-
-
-def test_the_distribution_sums_to_one():
-    pairs = make_pairs("persodpo", EXAMPLE, PROMPTS, params())
-    shares = score_distribution(EXAMPLE, pairs, n_bins=4)
-    assert shares[["responses", "chosen", "rejected"]].sum().tolist() == pytest.approx([1, 1, 1])
-    assert shares["rejected"].tolist() == [1, 0, 0, 0]
-
-
-def test_the_pool_is_counted():
-    rows = EXAMPLE.assign(c=0.0, ue=0.0, coh=0.0, p=[None, 0.1, None, 0.1, 0.1, 0.0])
-    # the missing value of a failed response doesn't count
-    assert response_metrics(rows, ["c", "ue", "p", "coh"]) == {
-        "responses": 6,
-        "valid": 4,
-        "missing_values": 1,
-    }
-
-
-def test_equal_scores_are_never_paired():
-    rows = table([("a", "m1", "x", True, 0.5), ("a", "m2", "y", True, 0.5)])
-    assert pairs_or_none("persodpo", rows, params(margin=0.0)) == []
+@given(rows=tables)
+def test_best_worst_is_one_pair_of_the_largest_margin(rows):
+    best = select(rows, params("best_worst", 0.0))
+    one = params(margin=0.0, max_per_prompt=1, cap="largest_margin")
+    pd.testing.assert_frame_equal(best, select(rows, one))
 
 
 def test_the_cap_draws_at_random():
     rows = table([("a", f"m{i}", str(i), True, i / 10) for i in range(6)])
-    drawn = {frozenset(keys(make_pairs("persodpo", rows, PROMPTS, params(0.0, 1, seed))))
-             for seed in range(10)}  # fmt: skip
+    settings = [params(margin=0.0, max_per_prompt=1, seed=seed) for seed in range(10)]
+    drawn = {frozenset(keys(select(rows, each), rows)) for each in settings}
     assert len(drawn) > 1
+
+
+ALIKE = EXAMPLE.assign(s_total=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "needed", "message"),
+    [
+        (EXAMPLE[EXAMPLE["valid"]], params(margin=0.8), {"persodpo"}, "pairing.margin = 0.8"),
+        (EXAMPLE[EXAMPLE["valid"]], params(), {"dpo"}, "no prompt has a valid and an invalid"),
+        (EXAMPLE.iloc[[0, 3, 5]], params(), {"persodpo"}, "no prompt has two responses"),
+        (EXAMPLE.iloc[:0], params(), {"persodpo"}, "no prompt has two responses"),
+        (ALIKE, params(), {"persodpo"}, "all 6 responses have the same total score, 0.5;"),
+        (EXAMPLE, params("quantile", low_quantile=0.0, high_quantile=1.0), {"persodpo"},
+         "pairing.low_quantile = 0, pairing.high_quantile = 1"),
+        (EXAMPLE[EXAMPLE["valid"]], params("valid_invalid"), {"persodpo"}, "set persodpo would be"),
+    ],
+)  # fmt: skip
+def test_no_pairs_is_a_mistake(rows, settings, needed, message):
+    with pytest.raises(UserError, match=message):
+        form_pair_sets(rows, settings, needed)
+
+
+def test_a_set_that_nothing_is_trained_on_may_be_empty():
+    sets = form_pair_sets(EXAMPLE[EXAMPLE["valid"]], params(margin=0.0), {"persodpo"})
+    assert (len(sets["dpo"]), len(sets["persodpo"])) == (0, 1)
+
+
+def test_weights():
+    assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])

@@ -45,7 +45,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are weights, w1, w2"),
+        ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are normalisation"),
         ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
         ("scoring.w1", True, "scoring.w1 must be a number, not True"),
         ("scoring.weights.x", 1, "scoring.weights.x is an unknown key; the keys there are c, ue"),
@@ -54,6 +54,18 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("train.methods.dpo.weight", "x", "must be one of 'score' or 'none', not 'x'"),
         ("train.methods.dpo.foo", 1, "the keys there are pairs, weight, sft_weight"),
         ("train.methods.base", {"pairs": "dpo", "weight": "none", "sft_weight": 0}, "rename one"),
+        ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
+        ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),
+        ("scoring.length.target", True, "scoring.length.target: this must be pool_mean, limit"),
+        ("scoring.length.formula", "x", "must be one of 'quadratic', 'bonus' or 'released'"),
+        ("scoring.normalisation", "z", "scoring.normalisation must be one of 'range' or 'minmax'"),
+        ("pairing.strategy", "all", "pairing.strategy must be one of 'margin', 'best_worst'"),
+        ("pairing.low_quantile", 0.7, "low_quantile is 0.7, above high_quantile, which is 0.6"),
+        ("pairing.high_quantile", 1.5, "pairing.high_quantile must be less than or equal to 1"),
+        ("pool", ["nobody"], "pool[0] is 'nobody', which is no key of models"),
+        ("pool", ["reference", "reference"], "pool names a model twice"),
+        ("pool", [], "pool"),
+        ("sample.overlap", "x", "sample.overlap must be one of 'refuse' or 'leave_out'"),
         ("train.model", "nobody", "train.model is 'nobody', which is no key of models"),
         ("train.model", "reference", "no weights to train"),
         ("evaluate.baselines.base", "reference", "evaluate.baselines.base must be the model"),
@@ -124,6 +136,12 @@ def test_what_is_not_yaml(tmp_path, text, message):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("target", ["pool_mean", "limit", 53, 40.5])
+def test_a_length_target_is_a_word_or_a_number(tmp_path, target):
+    params = load_params(changed(tmp_path, "scoring.length.target", target))
+    assert params.scoring.length.target == target
 
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from persodpo.params import load_params
 from persodpo.pipeline import imported_files, synchronise, synchronise_nli
 
-SECTIONS = ["sample", "generate", "models", "scorers", "scoring", "pairing", "train", "evaluate"]
+SECTIONS = ["sample", "generate", "models", "pool", "scorers", "scoring", "pairing", "train",
+            "evaluate"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +34,20 @@ def test_dvc_yaml_is_in_step(document, monkeypatch):
     expected = json.loads(json.dumps(nli))
     synchronise_nli(expected)
     assert nli == expected, "run python -m persodpo.pipeline"
-    scores = [dep for dep in document["stages"]["pair"]["deps"] if "artifacts/scores/" in dep]
-    assert scores == [f"artifacts/scores/{model}.jsonl" for model in load_params().models]
+    for kind in ("responses", "scores"):
+        files = [dep for dep in document["stages"]["pair"]["deps"] if f"artifacts/{kind}/" in dep]
+        assert files == [f"artifacts/{kind}/{model}.jsonl" for model in load_params().pool]
 
 
 def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     monkeypatch.chdir(ROOT)
     params = load_params()
-    models = {key: model for key, model in params.models.items() if key != "smollm2_sampled"}
+    models = params.models | {"new": params.models["reference"]}
+    pool = [key for key in params.pool if key != "smollm2_sampled"] + ["new"]
     changed = json.loads(json.dumps(document))
-    synchronise(
-        changed, params.model_copy(update={"models": models | {"new": models["reference"]}})
-    )
+    synchronise(changed, params.model_copy(update={"models": models, "pool": pool}))
     deps = changed["stages"]["pair"]["deps"]
-    assert "artifacts/scores/new.jsonl" in deps
+    assert {"artifacts/scores/new.jsonl", "artifacts/responses/new.jsonl"} <= set(deps)
     assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
 
 
@@ -109,8 +110,7 @@ class Workspace:
         params = yaml.load(path)
         params["sample"] |= {"n_train": 5, "n_valid": 3}
         params["generate"] |= {"max_tokens": 8}
-        for key in ("smollm2_sampled", "smollm2_no_persona"):
-            del params["models"][key]
+        params["pool"] = ["smollm2_greedy", "reference"]
         params["models"]["smollm2_greedy"]["model"] = str(model)
         del params["train"]["methods"]["persodpo"]
         params["train"] |= {"lora_r": 2, "gradient_accumulation": 1, "warmup_steps": 0}
@@ -167,7 +167,7 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
     shown = workspace.run("dvc", "exp", "show", "--json")
     assert "heavier" in shown
     difference = json.loads(workspace.run("dvc", "metrics", "diff", "--json"))
-    change = difference["artifacts/pairs/metrics.json"]["persodpo.margin_mean"]
+    change = difference["artifacts/pairs/metrics.json"]["persodpo.margin.mean"]
     assert change["new"] > change["old"]
     assert "index.html" in workspace.run("dvc", "plots", "show")
     page = (workspace.folder / "dvc_plots/index.html").read_text()

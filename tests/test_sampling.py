@@ -34,6 +34,7 @@ def make(tmp_path):
             "n_valid": 2,
             "seed": 1,
             "max_words": 10,
+            "overlap": "refuse",
         }
         return SampleParams(**(values | changes))
 
@@ -52,7 +53,7 @@ def test_a_larger_draw_holds_the_smaller_one(tmp_path_factory, seed, n, more):
     write(folder / "t.jsonl", range(20))
     write(folder / "v.jsonl", range(2), prefix="v")
     values = {"train_file": str(folder / "t.jsonl"), "valid_file": str(folder / "v.jsonl"),
-              "n_valid": 1, "seed": seed, "max_words": 9}  # fmt: skip
+              "n_valid": 1, "seed": seed, "max_words": 9, "overlap": "refuse"}  # fmt: skip
     small = ids(sample_prompts(SampleParams(n_train=n, **values))[0])
     large = ids(sample_prompts(SampleParams(n_train=min(20, n + more), **values))[0])
     assert large[:n] == small
@@ -69,7 +70,8 @@ def test_the_order_of_the_file_is_irrelevant_and_the_seed_is_not(make, tmp_path)
 def test_long_answers_are_left_out(make, tmp_path):
     write(tmp_path / "train.jsonl", range(6), {3: "word " * 11, 4: "word " * 10})
     assert set(ids(sample_prompts(make())[0])) == {"0", "1", "2", "4", "5"}
-    with pytest.raises(UserError, match="it has 5 dialogues whose last answer has at most 10"):
+    message = "it has 5 dialogues that may be drawn (their last answer has at most 10"
+    with pytest.raises(UserError, match=re.escape(message)):
         sample_prompts(make(n_train=6))
 
 
@@ -81,13 +83,31 @@ def test_overlap_is_refused(make, tmp_path, twin, key):
     message = f"dialogue {twin!r}: it also stands in"
     with pytest.raises(UserError, match=re.escape(message)):
         sample_prompts(make(n_train=20, n_valid=1))
+    with pytest.raises(UserError, match="it has 0 dialogues that may be drawn"):
+        sample_prompts(make(n_train=20, n_valid=1, overlap="leave_out"))
+
+
+def test_overlap_is_left_out(make, tmp_path):
+    """Only what is drawn for training; a number of published prompts belongs to one file."""
+    rows = [f"I sail.,User1: {i}?,User2: Yes." for i in range(6)]
+    header = "personas,context,act_response\n"
+    (tmp_path / "train.csv").write_text(header + "\n".join(rows[:4]))
+    (tmp_path / "valid.csv").write_text(header + "\n".join(rows[2:]))
+    files = {"train_file": str(tmp_path / "train.csv"), "valid_file": str(tmp_path / "valid.csv")}
+    train, valid = sample_prompts(make(n_train=4, n_valid=2, overlap="leave_out", **files))
+    assert set(ids(train)) == {"0", "1", "2", "3"}
+    assert set(ids(valid)) == {"valid-2", "valid-3"}
+    train, valid = sample_prompts(make(n_train=1, n_valid=3, overlap="leave_out", **files))
+    assert train[0].turns not in [prompt.turns for prompt in valid]
+    with pytest.raises(UserError, match=r"set sample\.overlap to leave_out"):
+        sample_prompts(make(n_train=4, n_valid=4, **files))
 
 
 def test_the_official_format_goes_the_same_way():
     params = SampleParams(
         train_file=str(ROOT / "data/focus/train.json"),
         valid_file=str(ROOT / "data/focus/valid.json"),
-        n_train=3, n_valid=2, seed=0, max_words=110,
+        n_train=3, n_valid=2, seed=0, max_words=110, overlap="refuse",
     )  # fmt: skip
     train, valid = sample_prompts(params)
     assert (len(train), len(valid)) == (3, 2)

@@ -162,13 +162,15 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
         for i, p in enumerate(prompts * 2)
     ]
     scores = score_responses(prompts, responses, PARAMS)
-    assert [(s.id, s.model, s.raw) for s in scores] == [(r.id, r.model, r.raw) for r in responses]
+    assert [(s.id, s.model, s.contract, s.answer) for s in scores] == [
+        (r.id, r.model, r.contract, r.answer) for r in responses
+    ]
     for i, row in enumerate(scores):
-        assert row.valid == (i % 3 != 0)
+        assert (row.contract == "valid") == (i % 3 != 0)
         for key, metric in declared_metrics(PARAMS).items():
             value = getattr(row, key)
             assert metric.low <= value <= metric.high
-            if not row.valid:
+            if row.contract != "valid":
                 assert value == metric.worst
 
 

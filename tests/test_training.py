@@ -16,10 +16,10 @@ from trl import DPOConfig, DPOTrainer
 
 from persodpo.errors import UserError
 from persodpo.model_params import TransformersModel
-from persodpo.pairing import Pair
+from persodpo.pairing import Pair, pair_weights
 from persodpo.params import MethodParams, TrainParams, load_params
 from persodpo.training.collator import SharedPromptCollator
-from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
+from persodpo.training.groups import group_pairs, tokenize_group
 from persodpo.training.loss import dpo_losses, shared_prompt_logps
 from persodpo.training.reference import reference_logps
 from persodpo.training.run import train_policy

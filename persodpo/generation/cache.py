@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from persodpo.errors import UserError
 from persodpo.generation.request import Request
-from persodpo.records import Answer, Row, describe, write_bytes
+from persodpo.records import Answer, Row, atomic_file, describe
 from persodpo.stage import cache_folder
 
 _KEY_FIRST = re.compile(rb'\{"key":"([0-9a-f]{64})"')
@@ -176,7 +176,8 @@ class AnswerCache:
                 if lines and not kept:  # an empty file may be one that is just being made
                     path.unlink()
                 elif len(kept) < len(lines):
-                    write_bytes(path, b"".join(kept))
+                    with atomic_file(path) as remaining:
+                        remaining.writelines(kept)
         return busy
 
     def _files(self) -> list[Path]:

@@ -134,8 +134,7 @@ def _row(
     return Score(
         id=response.id,
         model=response.model,
-        raw=response.raw,
-        valid=response.contract == "valid",
-        words=response.words,
+        contract=response.contract,
+        answer=response.answer,
         **scores,
     )

@@ -8,7 +8,6 @@ unique answers, and pairs are index pairs into these.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from persodpo.errors import UserError
@@ -89,20 +88,3 @@ def tokenize_group(
             )
         answer_ids.append(both[len(prompt_ids) :])
     return {"prompt_ids": prompt_ids, "answer_ids": answer_ids}
-
-
-def pair_weights(
-    difference: Sequence[float], temperature: float, normalisation: str
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The weight of each pair in the loss: sigmoid(difference / temperature), paper's equation 2.
-
-    Args:
-        difference: S_chosen - S_rejected of all pairs of the training set, shape (n,).
-        temperature: 1 is the paper's; a smaller one spreads the weights.
-        normalisation: `none`, or `mean_one` to scale all weights to a mean of 1.
-
-    Returns:
-        Shape (n,), each above 0.
-    """
-    weights = 1.0 / (1.0 + np.exp(-np.asarray(difference, dtype=np.float64) / temperature))
-    return weights / weights.mean() if normalisation == "mean_one" else weights

@@ -17,12 +17,12 @@ from trl import DPOConfig
 from persodpo.errors import UserError
 from persodpo.model_params import TransformersModel
 from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.pairing import Pair
+from persodpo.pairing import Pair, pair_weights
 from persodpo.params import MethodParams, TrainParams
 from persodpo.records import write_text
 from persodpo.stage import cache_folder
 from persodpo.training.collator import SharedPromptCollator
-from persodpo.training.groups import group_pairs, pair_weights, tokenize_group
+from persodpo.training.groups import group_pairs, tokenize_group
 from persodpo.training.reference import reference_logps
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 

@@ -1,0 +1,80 @@
+"""The pairs of the paper's released code, by a plain reading of what it does (docs/replication.md).
+
+Shares nothing with the package but the files it reads, so that the two can be compared.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+WEIGHTS = {"Coh-UniEval": 0.14, "C Score": 0.20, "UE Score": 0.18, "Persona Distance": 0.16}
+LENGTH_WEIGHT = 0.32
+
+
+def read_logs(logs: Path) -> pd.DataFrame:
+    """All published responses: `row` (of the prompt), `model`, `valid`, `answer`, metrics."""
+    tables = []
+    for file in sorted((logs / "responses").glob("*.csv")):
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False)["gen_response"]
+        values = pd.read_csv(logs / "metrics" / file.name)[list(WEIGHTS)]
+        parsed = pd.DataFrame([unwrap(text) for text in raw], columns=["valid", "answer"])
+        tables.append(parsed.join(values).assign(row=range(len(raw)), model=file.stem))
+    return pd.concat(tables, ignore_index=True)
+
+
+def unwrap(raw: str) -> tuple[bool, str | None]:
+    """Whether the shortest block in braces is JSON with a response; and the answer, if any."""
+    block = re.search(r"\{.*?\}", raw, re.DOTALL)
+    if block:
+        try:
+            return True, str(json.loads(block.group())["response"]).strip()
+        except (ValueError, KeyError):
+            pass
+    salvaged = re.search(r'"response"\s*:\s*"(.*)', raw, re.DOTALL)
+    answer = salvaged.group(1).strip('"\n{} ').rstrip(".").strip() if salvaged else ""
+    return False, answer or None
+
+
+def scored(logs: pd.DataFrame) -> pd.DataFrame:
+    """The responses that have an answer, with their `score`."""
+    kept = logs[logs["answer"].notna()].copy()
+    words = kept["answer"].str.split().str.len()
+    target = int(words.mean())
+    kept["score"] = LENGTH_WEIGHT * np.maximum(0, 1 - ((words - target) / target) ** 2).round(3)
+    for column, weight in WEIGHTS.items():
+        low, high = kept[column].min(), kept[column].max()
+        kept["score"] += weight * (kept[column] - low) / (high - low)
+    return kept
+
+
+Pairs = set[tuple[int, str, str]]
+
+
+def persodpo_pairs(table: pd.DataFrame, low: float = 0.4, high: float = 0.6) -> Pairs:
+    """(row, chosen model, rejected model) of every high and low score of a prompt."""
+    bottom, top = np.quantile(table["score"], [low, high])
+    columns = table[["model", "score", "answer"]]
+    groups = {
+        row: columns.loc[places].values.tolist()
+        for row, places in table.groupby("row").groups.items()
+    }
+    return {
+        (row, one, two)
+        for row, responses in groups.items()
+        for one, score, text in responses
+        for two, lower, its_text in responses
+        if score >= top and lower <= bottom and score > lower and text != its_text
+    }
+
+
+def dpo_pairs(table: pd.DataFrame) -> Pairs:
+    """(row, chosen model, rejected model) of every valid and invalid answer of a prompt."""
+    return {
+        (row, one, two)
+        for row, group in table.groupby("row")
+        for one in group.loc[group["valid"], "model"]
+        for two in group.loc[~group["valid"], "model"]
+    }
