@@ -38,12 +38,13 @@ def unwrap(raw: str) -> tuple[bool, str | None]:
     return False, answer or None
 
 
-def scored(logs: pd.DataFrame) -> pd.DataFrame:
-    """The responses that have an answer, with their `score`."""
+def scored(logs: pd.DataFrame, *, cut_mean: bool = True, rounded: bool = True) -> pd.DataFrame:
+    """The responses that have an answer, with their `score`; the code cuts and rounds."""
     kept = logs[logs["answer"].notna()].copy()
     words = kept["answer"].str.split().str.len()
-    target = int(words.mean())
-    kept["score"] = LENGTH_WEIGHT * np.maximum(0, 1 - ((words - target) / target) ** 2).round(3)
+    target = int(words.mean()) if cut_mean else words.mean()
+    length = np.maximum(0, 1 - ((words - target) / target) ** 2)
+    kept["score"] = LENGTH_WEIGHT * (length.round(3) if rounded else length)
     for column, weight in WEIGHTS.items():
         low, high = kept[column].min(), kept[column].max()
         kept["score"] += weight * (kept[column] - low) / (high - low)
@@ -56,16 +57,11 @@ Pairs = set[tuple[int, str, str]]
 def persodpo_pairs(table: pd.DataFrame, low: float = 0.4, high: float = 0.6) -> Pairs:
     """(row, chosen model, rejected model) of every high and low score of a prompt."""
     bottom, top = np.quantile(table["score"], [low, high])
-    columns = table[["model", "score", "answer"]]
-    groups = {
-        row: columns.loc[places].values.tolist()
-        for row, places in table.groupby("row").groups.items()
-    }
     return {
         (row, one, two)
-        for row, responses in groups.items()
-        for one, score, text in responses
-        for two, lower, its_text in responses
+        for row, responses in _by_prompt(table).items()
+        for one, score, _, text in responses
+        for two, lower, _, its_text in responses
         if score >= top and lower <= bottom and score > lower and text != its_text
     }
 
@@ -74,7 +70,17 @@ def dpo_pairs(table: pd.DataFrame) -> Pairs:
     """(row, chosen model, rejected model) of every valid and invalid answer of a prompt."""
     return {
         (row, one, two)
-        for row, group in table.groupby("row")
-        for one in group.loc[group["valid"], "model"]
-        for two in group.loc[~group["valid"], "model"]
+        for row, responses in _by_prompt(table).items()
+        for one, _, valid, _ in responses
+        for two, _, its_valid, _ in responses
+        if valid and not its_valid
     }
+
+
+def _by_prompt(table: pd.DataFrame) -> dict[int, list[tuple[str, float, bool, str]]]:
+    responses: dict[int, list[tuple[str, float, bool, str]]] = {}
+    for row, *response in table[["row", "model", "score", "valid", "answer"]].itertuples(
+        index=False, name=None
+    ):
+        responses.setdefault(row, []).append(tuple(response))
+    return responses

@@ -26,7 +26,7 @@ from benchmarks import original_pairs, published
 from persodpo.generation import generate_responses
 from persodpo.pair_numbers import pair_metrics
 from persodpo.pair_params import PairingParams, ScoringParams
-from persodpo.pairing import form_pair_sets, pair_texts, select_pairs
+from persodpo.pairing import form_pair_sets, select_pairs
 from persodpo.params import Params, load_params
 from persodpo.pool import evaluated_table
 from persodpo.profiles import profile_text
@@ -68,11 +68,11 @@ def pair_sets(
     metrics = declared_metrics(params.scorers)
     scale = fit_scale(pool, scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, scoring, metrics)
-    table["text"] = pair_texts(table, pairing)
     return table, form_pair_sets(table, pairing, needed=())
 
 
-def _keys(pairs: pd.DataFrame, table: pd.DataFrame, params: Params) -> original_pairs.Pairs:
+def keys(pairs: pd.DataFrame, table: pd.DataFrame, params: Params) -> original_pairs.Pairs:
+    """Pairs by what they are: prompt, file of the chosen and of the rejected response."""
     names = {key: Path(getattr(params.models[key], "file", "")).stem for key in params.pool}
     id_, model = table["id"].to_numpy(), table["model"].map(names).to_numpy()
     return {
@@ -91,11 +91,11 @@ def replay() -> None:
     for low, high in QUANTILES:
         pairing = params.pairing.model_copy(update={"low_quantile": low, "high_quantile": high})
         table, sets = pair_sets(pool, params, params.scoring, pairing)
-        ours = _keys(sets["persodpo"], table, params)
+        ours = keys(sets["persodpo"], table, params)
         counted = original_pairs.persodpo_pairs(theirs, low, high)
         typer.echo(f"quantiles {low}, {high}: {len(ours)} pairs, recount {len(counted)}, "
               f"in one only {len(ours ^ counted)}")  # fmt: skip
-    ours, counted = _keys(sets["dpo"], table, params), original_pairs.dpo_pairs(theirs)
+    ours, counted = keys(sets["dpo"], table, params), original_pairs.dpo_pairs(theirs)
     typer.echo(f"valid against invalid: {len(ours)} pairs, recount {len(counted)}, "
           f"in one only {len(ours ^ counted)}")  # fmt: skip
 
@@ -120,7 +120,8 @@ def changes() -> None:
         ("length quadratic", pool, scoring.model_copy(update={"length": default.scoring.length}),
          pairing),
         ("format bonus w2", pool, scoring.model_copy(update={"w2": default.scoring.w2}), pairing),
-        ("text raw", pool, scoring, pairing.model_copy(update={"text": "raw"})),
+        ("text raw, unanswered kept", pool, scoring, pairing.model_copy(
+            update={"text": "raw", "unanswered": "keep"})),
         ("strategy margin", pool, scoring, pairing.model_copy(
             update={"strategy": "margin", "margin": mine.margin})),
         ("strategy best_worst", pool, scoring, pairing.model_copy(
@@ -131,7 +132,7 @@ def changes() -> None:
     rows, first = [], None
     for name, responses, how, which in variants:
         table, sets = pair_sets(responses, params, how, which)
-        ours = _keys(sets["persodpo"], table, params)
+        ours = keys(sets["persodpo"], table, params)
         first = ours if first is None else first
         numbers = pair_metrics(sets["persodpo"], table, params.train.weight_temperature)
         rows.append({
@@ -142,6 +143,12 @@ def changes() -> None:
             "margin": numbers["margin"]["median"], "weight": numbers["weight"]["median"],
         })  # fmt: skip
     typer.echo(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".2f", intfmt=","))
+    logs = original_pairs.read_logs(published.FOCUS_LOGS)
+    for name, how in (("rounded", {"rounded": False}), ("cut", {"cut_mean": False})):
+        recount = original_pairs.persodpo_pairs(original_pairs.scored(logs, **how))
+        typer.echo(
+            f"recount, {name} no more: {len(recount)} pairs, {len(recount & first)} the same"
+        )
 
 
 @app.command()
@@ -209,7 +216,7 @@ def one(prompts: int, models: int, strategy: str) -> None:
     table = score_table(
         pool, fit_scale(pool, params.scoring, metrics, 110), params.scoring, metrics
     )
-    table["text"] = pair_texts(table, params.pairing)
+    table["text"] = table["raw"]
     pairing = PairingParams.model_validate(params.pairing.model_dump() | {"strategy": strategy})
     start = time.perf_counter()
     pairs = select_pairs(table, pairing.strategy, pairing)

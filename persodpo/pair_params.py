@@ -18,6 +18,7 @@ from pydantic import (
 from persodpo.model_params import Section, Seed
 
 Strategy = Literal["margin", "best_worst", "quantile", "valid_invalid"]
+PairText = Literal["raw", "rewrapped"]
 Quantile = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -68,7 +69,8 @@ class PairingParams(Section):
     margin: NonNegativeFloat
     low_quantile: Quantile
     high_quantile: Quantile
-    text: Literal["raw", "rewrapped"]
+    text: PairText
+    unanswered: Literal["keep", "drop"]
     max_per_prompt: PositiveInt | None
     cap: Literal["random", "largest_margin"]
     seed: Seed

@@ -1,8 +1,8 @@
 """From scored responses to preference pairs.
 
 Two pair sets:
-    persodpo  formed by the strategy of params.yaml
-    dpo       the paper's baseline, always by valid_invalid
+    persodpo  formed by the strategy of params.yaml, and shown as it says there
+    dpo       the paper's baseline, always by valid_invalid, of raw texts
 
 and four strategies:
     margin         every two responses to a prompt whose total scores differ by at least
@@ -70,7 +70,7 @@ def form_pair_sets(
     """Form all pair sets of a pool.
 
     Args:
-        table: One row per scored response, as for `select_pairs`.
+        table: One row per scored response: `id`, `model`, `raw`, `answer`, `valid`, `s_total`.
         params: The strategy of the set persodpo, and what all sets share.
         needed: The sets that something is trained on.
 
@@ -80,28 +80,31 @@ def form_pair_sets(
     Raises:
         UserError: A set that is needed is empty; the message says why.
     """
-    sets = {which: select_pairs(table, _strategy(which, params), params) for which in PAIR_SETS}
+    sets = {}
     for which in PAIR_SETS:
+        strategy = "valid_invalid" if which == "dpo" else params.strategy
+        shown = table.assign(text=pair_texts(which, table, params))
+        sets[which] = select_pairs(shown, strategy, params)
         if which in needed and sets[which].empty:
-            reason = _why_empty(_strategy(which, params), table, params)
+            reason = _why_empty(strategy, shown, params)
             raise UserError(f"The pair set {which} would be empty: {reason}.")
     return sets
 
 
-def _strategy(which: PairSet, params: PairingParams) -> Strategy:
-    return "valid_invalid" if which == "dpo" else params.strategy
-
-
-def pair_texts(table: pd.DataFrame, params: PairingParams) -> pd.Series:
-    """What each response looks like in a pair; missing where it can't be shown.
+def pair_texts(which: PairSet, table: pd.DataFrame, params: PairingParams) -> pd.Series:
+    """What each response looks like in a pair; missing where it is in none.
 
     Args:
+        which: The pair set.
         table: One row per response, with `raw` and `answer`.
-        params: `text` says what pairs show.
+        params: `text` says what pairs of persodpo show, `unanswered` whether a response
+            without an answer can be in a pair; re-wrapped it never can.
     """
-    if params.text == "raw":
-        return table["raw"]
-    return table["answer"].map(wrap_response, na_action="ignore")
+    if which == "persodpo" and params.text == "rewrapped":
+        return table["answer"].map(wrap_response, na_action="ignore")
+    return (
+        table["raw"] if params.unanswered == "keep" else table["raw"].where(table["answer"].notna())
+    )
 
 
 def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams) -> pd.DataFrame:
@@ -205,17 +208,18 @@ def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -
 
 
 def pair_rows(
-    pairs: pd.DataFrame, table: pd.DataFrame, prompts: Sequence[Prompt]
+    pairs: pd.DataFrame, table: pd.DataFrame, texts: pd.Series, prompts: Sequence[Prompt]
 ) -> Iterator[Pair]:
     """The rows of a pair file, one at a time.
 
     Args:
         pairs: What `select_pairs` gave.
         table: What they were selected from.
+        texts: What each response looks like (see `pair_texts`).
         prompts: The prompts that were answered.
     """
     asked = {prompt.id: prompt.text for prompt in prompts}
-    responses = table[["id", "model", "text", "s_total"]].to_dict("records")
+    responses = table[["id", "model", "s_total"]].assign(text=texts).to_dict("records")
     for chosen, rejected in zip(pairs["chosen"], pairs["rejected"], strict=True):
         yield _pair(responses[chosen], responses[rejected], asked)
 

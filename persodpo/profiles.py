@@ -6,9 +6,9 @@ clone of the authors' repository they have other names than here, and the metric
 are Excel files; both names are looked for.
 """
 
+import json
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from persodpo import pipeline
@@ -39,10 +39,7 @@ def apply_profile(name: str, logs: Path | None, force: bool) -> None:
             missing, or changes would be lost.
     """
     text = profile_text(name, logs)
-    with tempfile.TemporaryDirectory() as scratch:
-        checked = Path(scratch, f"profiles-{name}.yaml")
-        write_text(checked, text)
-        load_params(checked)
+    load_params(_file(name))  # the names of files change nothing of what is checked
     if not force:
         _refuse_to_lose_changes()
     write_text(PARAMS_FILE, text)
@@ -59,7 +56,7 @@ def profile_text(name: str, logs: Path | None) -> str:
     Raises:
         UserError: There is no such profile, or a published file is missing.
     """
-    path = PROFILES / f"{name}.yaml"
+    path = _file(name)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
         raise UserError(f"{path}: there is no such profile; there are {known}.")
@@ -73,7 +70,14 @@ def profile_text(name: str, logs: Path | None) -> str:
             f"{path}: it needs the files that the paper's authors published; clone their "
             "repository and name its folder with --logs."
         )
-    return re.sub(r"\$logs/(\S+)", lambda match: _published(logs, match[1]), text)
+    # JSON's quotation marks are YAML's, too, and keep whatever the folder's name has
+    return re.sub(
+        r": \$logs/(\S+)", lambda match: f": {json.dumps(_published(logs, match[1]))}", text
+    )
+
+
+def _file(name: str) -> Path:
+    return PROFILES / f"{name}.yaml"
 
 
 def _published(logs: Path, name: str) -> str:

@@ -28,16 +28,16 @@ def main() -> None:
     pool = read_pool(params.pool, prompts, ARTIFACTS)
     metrics = declared_metrics(params.scorers)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
-    scored = score_table(pool, scale, params.scoring, metrics)
-    table = scored.assign(text=pair_texts(scored, params.pairing))
+    table = score_table(pool, scale, params.scoring, metrics)
     sets = form_pair_sets(table, params.pairing, params.needed_pair_sets())
 
     temperature = params.train.weight_temperature
-    lines = scored.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+    lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
     write_text(ARTIFACTS / "scored.jsonl", lines)
     write_json(PAIRS / "scale.json", scale.model_dump())
     for which, pairs in sets.items():
-        write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, prompts))
+        texts = pair_texts(which, table, params.pairing)
+        write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts, prompts))
     numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
     write_json(PAIRS / "metrics.json", {"pool": pool_metrics(table, metrics), **numbers})
     for name, data in plot_data(sets, table, temperature).items():

@@ -156,7 +156,69 @@ def test_a_bad_line_is_named(tmp_path, line, message):
         read_dialogues(path)
 
 
-@pytest.mark.parametrize(("name", "message"), [("x.csv", "unknown kind"), ("x.json", "no such")])
+@pytest.mark.parametrize(("name", "message"), [("x.tsv", "unknown kind"), ("x.json", "no such")])
 def test_a_wrong_file(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
         read_dialogues(tmp_path / name)
+
+
+PUBLISHED = "personas,context,act_response\n"
+
+
+def published(tmp_path, *rows, header=PUBLISHED):
+    path = tmp_path / "train.csv"
+    path.write_text(header + "\n".join(rows))
+    return path
+
+
+def test_published_prompts(tmp_path):
+    context = '"User1: Wow, ""this""!\nUser2: It is.\nSecond line.\nUser1: How old?"'
+    path = published(tmp_path, f"I sail.I ski., {context},User2: Old.".replace(", ", ","))
+    (dialogue,) = read_dialogues(path, "valid-")
+    assert dialogue.id == "valid-0"
+    assert dialogue.persona == ("I sail.", "I ski.")
+    assert dialogue.turns == ('Wow,"this"!', "It is.\nSecond line.", "How old?")
+    assert dialogue.reference == "Old."
+
+
+@pytest.mark.parametrize(
+    ("personas", "sentences"),
+    [
+        ("I like tea.I sail.", ["I like tea.", "I sail."]),
+        ("I live in the U.S.A.I ski.", ["I live in the U.S.A.", "I ski."]),
+        ("I like Washington D.C.I ski!I row", ["I like Washington D.C.", "I ski!", "I row"]),
+        ("I read J.K. Rowling.I like history,I sail.",
+         ["I read J.K. Rowling.", "I like history,", "I sail."]),
+        ("I own a Fiat S.p.A. car.I row.", ["I own a Fiat S.p.A. car.", "I row."]),
+        ("I like tea. And cake.I row.", ["I like tea. And cake.", "I row."]),
+    ],
+)  # fmt: skip
+def test_published_personas_are_split_into_sentences(tmp_path, personas, sentences):
+    (dialogue,) = read_dialogues(published(tmp_path, f'"{personas}",User1: A?,User2: B.'))
+    assert list(dialogue.persona) == sentences
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("I sail.,A?,User2: B.", "line 2, dialogue '0': the turns of 'context' must begin with"),
+        ("I sail.,User2: A?,User2: B.", "the turns of 'context' must begin with 'User1: '"),
+        ('I sail.,"User1: A\nUser1: B?",User2: C', "the turns of 'context' must begin with"),
+        ('I sail.,"User1: A\nUser2: B",User2: C', "human and machine take turns"),
+        (",User1: A?,User2: B.", "item 1 of 'personas' is empty"),
+        ("I sail.,User1: A?,User2: ", "the answer of 'act_response' is empty"),
+        ("I sail.", "must be a list with at least one sentence"),
+        ('I sail.,"User1: A', "not valid CSV"),
+        ('I sail.,"User1: A"x,b', "not valid CSV"),
+    ],
+)
+def test_broken_published_prompts(tmp_path, row, message):
+    with pytest.raises(UserError) as caught:
+        read_dialogues(published(tmp_path, row))
+    assert message in str(caught.value)
+    assert str(tmp_path / "train.csv") in str(caught.value)
+
+
+def test_published_prompts_without_a_column(tmp_path):
+    with pytest.raises(UserError, match="there is no column 'context'; published prompts have"):
+        read_dialogues(published(tmp_path, "a,b", header="personas,act_response\n"))

@@ -23,12 +23,14 @@ def table(prompts):
 def answers(table, path, prompts, generate, **changes):
     if path.suffix == ".csv":
         table.to_csv(path, index=False)
+    elif path.suffix == ".xlsx":
+        table.to_excel(path, index=False)
     else:
         table.to_json(path, orient="records", lines=True)
     return generate_responses("old", logged(path, **changes), prompts, generate, 110).responses
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "xlsx"])
 @pytest.mark.parametrize("by_id", [True, False])
 def test_each_prompt_gets_its_response(table, tmp_path, prompts, generate, suffix, by_id):
     if by_id:
@@ -86,7 +88,7 @@ def test_a_file_that_is_no_table_is_told(tmp_path, prompts, generate):
     with pytest.raises(UserError, match=r"models\.old\.file is .* which doesn't exist"):
         generate_responses("old", logged(tmp_path / "no.csv"), prompts, generate, 110)
     for name, content in [("a.csv", b""), ("b.csv", b'x,text\n"1'), ("c.jsonl", b'{"text"'),
-                          ("d.csv", b"text\n\xff\xfe")]:  # fmt: skip
+                          ("d.csv", b"text\n\xff\xfe"), ("f.xlsx", b"text\n1")]:  # fmt: skip
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}: not a table"):
             generate_responses("old", logged(tmp_path / name), prompts, generate, 110)

@@ -14,7 +14,8 @@ PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], reference="r", text=f"ask {i
 
 def params(strategy="margin", margin=0.1, **changes):
     values = {"strategy": strategy, "margin": margin, "low_quantile": 0.4, "high_quantile": 0.6,
-              "text": "raw", "max_per_prompt": None, "cap": "random", "seed": 0}  # fmt: skip
+              "text": "raw", "unanswered": "keep", "max_per_prompt": None, "cap": "random",
+              "seed": 0}  # fmt: skip
     return PairingParams(**(values | changes))
 
 
@@ -69,7 +70,7 @@ def test_a_worked_example(settings, expected):
 
 
 def test_a_pair_is_in_trls_conversational_format():
-    pair = next(pair_rows(select(EXAMPLE, params()), EXAMPLE, PROMPTS))
+    pair = next(pair_rows(select(EXAMPLE, params()), EXAMPLE, EXAMPLE["text"], PROMPTS))
     row = pair.model_dump()
     assert is_conversational(row)
     assert row["prompt"] == [{"role": "user", "content": "ask a"}]
@@ -80,10 +81,16 @@ def test_a_pair_is_in_trls_conversational_format():
 
 def test_what_a_pair_shows():
     rows = pd.DataFrame({"raw": ['So: {"response": "a"}', "prose"], "answer": ["a", None]})
-    assert pair_texts(rows, params()).tolist() == rows["raw"].tolist()
-    wrapped = pair_texts(rows, params(text="rewrapped"))
+    assert pair_texts("persodpo", rows, params()).tolist() == rows["raw"].tolist()
+    wrapped = pair_texts("persodpo", rows, params(text="rewrapped"))
     assert wrapped[0] == '{"response": "a"}'
     assert pd.isna(wrapped[1])
+    # the baseline always shows raw texts
+    assert pair_texts("dpo", rows, params(text="rewrapped")).tolist() == rows["raw"].tolist()
+    for which in ("dpo", "persodpo"):
+        dropped = pair_texts(which, rows, params(unanswered="drop"))
+        assert dropped[0] == rows["raw"][0]
+        assert pd.isna(dropped[1])
 
 
 def test_a_response_that_cannot_be_shown_is_in_no_pair_and_no_quantile():
@@ -164,7 +171,7 @@ def test_the_invariants_of_pairs(rows, strategy, margin, cap, way):
 def test_the_order_of_the_responses_is_irrelevant(rows, strategy, cap, way, seed):
     settings = params(strategy, max_per_prompt=cap, cap=way)
     shuffled = rows.sample(frac=1, random_state=seed).reset_index(drop=True)
-    shown = [list(pair_rows(select(t, settings), t, PROMPTS)) for t in (rows, shuffled)]
+    shown = [list(pair_rows(select(t, settings), t, t["text"], PROMPTS)) for t in (rows, shuffled)]
     assert shown[0] == shown[1]
 
 
@@ -216,6 +223,11 @@ def test_the_cap_draws_at_random():
     assert len(drawn) > 1
 
 
+def responses(rows):
+    """As the pool has them."""
+    return rows.rename(columns={"text": "raw"}).assign(answer="an answer")
+
+
 ALIKE = EXAMPLE.assign(s_total=0.5)
 
 
@@ -234,11 +246,11 @@ ALIKE = EXAMPLE.assign(s_total=0.5)
 )  # fmt: skip
 def test_no_pairs_is_a_mistake(rows, settings, needed, message):
     with pytest.raises(UserError, match=message):
-        form_pair_sets(rows, settings, needed)
+        form_pair_sets(responses(rows), settings, needed)
 
 
 def test_a_set_that_nothing_is_trained_on_may_be_empty():
-    sets = form_pair_sets(EXAMPLE[EXAMPLE["valid"]], params(margin=0.0), {"persodpo"})
+    sets = form_pair_sets(responses(EXAMPLE[EXAMPLE["valid"]]), params(margin=0.0), {"persodpo"})
     assert (len(sets["dpo"]), len(sets["persodpo"])) == (0, 1)
 
 

@@ -1,8 +1,6 @@
 """dvc.yaml is in step with params.yaml and the imports, and the workflow runs end to end."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from workspace import Workspace
 
 from persodpo.params import load_params
 from persodpo.pipeline import imported_files, synchronise, synchronise_nli
@@ -84,57 +83,6 @@ def test_dvc_restores_expensive_outputs(document):
         for out in stage.get("do", stage)["outs"]:
             flags = next(iter(out.values())) if isinstance(out, dict) else {}
             assert flags == ({"cache": False} if name == "report" else {})
-
-
-class Workspace:
-    """A copy of the repository in its own git and DVC, with a tiny model and a tiny sample."""
-
-    def __init__(self, folder: Path, model: Path) -> None:
-        self.folder = folder
-        tracked = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"],
-            cwd=ROOT, check=True, capture_output=True, text=True,
-        ).stdout.splitlines()  # fmt: skip
-        for name in tracked:
-            if name != "dvc.lock" and (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        self.shrink(model)
-        self.run(sys.executable, "-m", "persodpo.pipeline")
-        self.run("git", "init", "-q", "-b", "main")
-        self.commit("start")
-
-    def shrink(self, model: Path) -> None:
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        params = yaml.load(path)
-        params["sample"] |= {"n_train": 5, "n_valid": 3}
-        params["generate"] |= {"max_tokens": 8}
-        params["pool"] = ["smollm2_greedy", "reference"]
-        params["models"]["smollm2_greedy"]["model"] = str(model)
-        del params["train"]["methods"]["persodpo"]
-        params["train"] |= {"lora_r": 2, "gradient_accumulation": 1, "warmup_steps": 0}
-        yaml.dump(params, path)
-
-    def run(self, *command: str, fails: bool = False) -> str:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        identity = {f"GIT_{who}_{what}": "tester@example.org"
-                    for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False,
-            env=os.environ | identity | {"PATH": path},
-        )  # fmt: skip
-        output = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, output
-        return output
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "-m", message)
-
-    def stages_run(self, output: str) -> set[str]:
-        return {line.split("'")[1].split("@")[0] for line in output.splitlines()
-                if line.startswith("Running stage")}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

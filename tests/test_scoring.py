@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from persodpo.errors import UserError
 from persodpo.pair_params import LengthParams, ScoringParams
+from persodpo.pairing import form_pair_sets
 from persodpo.params import load_params
 from persodpo.scorers import declared_metrics
 from persodpo.scoring import Bounds, fit_scale, length_score, normalise, score_table
@@ -152,6 +153,27 @@ def test_a_better_answer_never_scores_worse(rows, place):
     better = worse | {"c": 1.0, "ue": 2.0, "p": 1.0, "coh": 1.0}
     result = scored([*rows, worse, better], settings())["s_total"].tolist()
     assert result[-1] >= result[-2]
+
+
+@given(pool=st.lists(responses, min_size=2, max_size=12), more=responses,
+       strategy=st.sampled_from(["margin", "best_worst", "valid_invalid"]),
+       target=st.sampled_from(["limit", 50]))  # fmt: skip
+def test_a_response_more_changes_no_other_prompts_pairs_under_range(pool, more, strategy, target):
+    """Unless lengths are measured by the pool's mean."""
+    rows = [each | {"id": str(i // 4), "model": str(i % 4), "raw": str(i)}
+            for i, each in enumerate(pool)]  # fmt: skip
+    another = more | {"id": "0", "model": "new", "raw": "new"}
+    params = WHOLE.pairing.model_copy(update={"strategy": strategy, "max_per_prompt": 2})
+
+    def others(which):
+        result = scored(which, settings(target=target))
+        pairs = form_pair_sets(result, params, needed=())["persodpo"]
+        ids = result["id"].to_numpy()[pairs["chosen"]]
+        sides = zip(ids, result["raw"].to_numpy()[pairs["chosen"]],
+                    result["raw"].to_numpy()[pairs["rejected"]], strict=True)  # fmt: skip
+        return {side for side in sides if side[0] != "0"}
+
+    assert others([*rows, another]) == others(rows)
 
 
 @given(low=st.floats(-5, 0), span=st.floats(0.1, 5), share=st.floats(0, 1))

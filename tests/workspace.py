@@ -1,0 +1,64 @@
+"""A copy of the repository in which real DVC and real git run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+
+class Workspace:
+    """A copy of the repository in its own git and DVC, with a tiny model and a tiny sample."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder = folder
+        tracked = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in tracked:
+            if name != "dvc.lock" and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.shrink(model)
+        self.python("-m", "persodpo.pipeline")
+        self.run("git", "init", "-q", "-b", "main")
+        self.commit("start")
+
+    def shrink(self, model: Path) -> None:
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        params = yaml.load(path)
+        params["sample"] |= {"n_train": 5, "n_valid": 3}
+        params["generate"] |= {"max_tokens": 8}
+        params["pool"] = ["smollm2_greedy", "reference"]
+        params["models"]["smollm2_greedy"]["model"] = str(model)
+        del params["train"]["methods"]["persodpo"]
+        params["train"] |= {"lora_r": 2, "gradient_accumulation": 1, "warmup_steps": 0}
+        yaml.dump(params, path)
+
+    def python(self, *arguments: str, fails: bool = False) -> str:
+        return self.run(sys.executable, *arguments, fails=fails)
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        identity = {f"GIT_{who}_{what}": "tester@example.org"
+                    for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False,
+            env=os.environ | identity | {"PATH": path},
+        )  # fmt: skip
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, output
+        return output
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def stages_run(self, output: str) -> set[str]:
+        return {line.split("'")[1].split("@")[0] for line in output.splitlines()
+                if line.startswith("Running stage")}  # fmt: skip
