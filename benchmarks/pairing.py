@@ -10,7 +10,7 @@ under other names, see persodpo/profiles.py).
 """
 
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -166,12 +166,22 @@ def stage() -> None:
             write_rows(folder / f"artifacts/responses/{key}.jsonl", responses)
             scores = score_responses(prompts, responses, params.scorers)
             write_rows(folder / f"artifacts/scores/{key}.jsonl", scores)
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "stages.pair"]
+        # a process without this one's imports, that tells its peak in its last words
+        code = (
+            "import pathlib, stages.pair; stages.pair.main(); "
+            "print(pathlib.Path('/proc/self/status').read_text())"
+        )
         environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-        subprocess.run(command, check=True, cwd=folder, env=environment)  # noqa: S603
-        seconds = time.perf_counter() - start
-        megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        start = time.perf_counter()
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code],
+            check=True,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        seconds, megabytes = time.perf_counter() - start, _peak_megabytes(done.stdout)
         lines = {
             which: len((folder / f"artifacts/pairs/{which}.jsonl").read_bytes().splitlines())
             for which in ("dpo", "persodpo")
@@ -193,15 +203,20 @@ def scale(
             subprocess.run([*command, str(n), str(models), strategy], check=True)  # noqa: S603
 
 
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak_megabytes(status: str) -> float:
+    """A process's peak by its /proc/self/status; getrusage's goes on from what started it."""
+    return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) / 1024
+
+
+def _own_peak() -> float:
+    return _peak_megabytes(Path("/proc/self/status").read_text(encoding="utf-8"))
 
 
 @app.command(hidden=True)
 def one(prompts: int, models: int, strategy: str) -> None:
     """Score and pair one random pool."""
     rng, n = np.random.default_rng(0), prompts * models
-    before = _peak_megabytes()
+    before = _own_peak()
     params = load_params(Path("params.yaml"))
     contract = rng.choice(["valid", "salvaged", "none"], n, p=[0.7, 0.28, 0.02])
     answers = np.array([f"answer {i}" for i in range(n)], dtype=object)
@@ -223,7 +238,7 @@ def one(prompts: int, models: int, strategy: str) -> None:
     seconds = time.perf_counter() - start
     typer.echo(
         f"{n:,} responses, {strategy}: {len(pairs):,} pairs in {seconds:.1f} s; memory at its peak "
-        f"{_peak_megabytes() - before:.0f} MB above the {before:.0f} MB that the imports take"
+        f"{_own_peak() - before:.0f} MB above the {before:.0f} MB that the imports take"
     )
 
 

@@ -26,8 +26,8 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
 
     Raises:
         UserError: A model's file is missing or has a bad row, responses and scores or
-            responses and prompts are of different runs, a response stands there twice,
-            or there are none.
+            responses and prompts are of different runs, a response is missing or stands
+            there twice, or there are none.
     """
     known = {prompt.id for prompt in prompts}
     rows: list[Evaluated] = []
@@ -39,8 +39,7 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
         rows += _joined(artifacts / f"scores/{model}.jsonl", model, responses, scores)
     if not rows:
         raise UserError(
-            f"{artifacts}/responses: none of the models {', '.join(models)} has a response; "
-            "sample some prompts and run dvc repro."
+            f"{artifacts}/prompts/train.jsonl has no prompts, so the pool is empty; run dvc repro."
         )
     return evaluated_table(rows)
 
@@ -69,7 +68,7 @@ def evaluated_table(rows: Sequence[Evaluated]) -> pd.DataFrame:
 def _refuse_strangers(
     file: Path, model: str, responses: Sequence[Response], known: set[str]
 ) -> None:
-    """Responses to prompts of another sample, of another model, or given twice."""
+    """Responses to prompts of another sample, of another model, given twice or not at all."""
     seen: set[str] = set()
     for response in responses:
         if response.model != model:
@@ -86,6 +85,11 @@ def _refuse_strangers(
                 f"{file}: prompt {response.id!r} is answered twice; run dvc repro generate@{model}."
             )
         seen.add(response.id)
+    if missing := known - seen:
+        raise UserError(
+            f"{file}: {len(missing)} prompts of artifacts/prompts/train.jsonl have no response, "
+            f"such as {min(missing)!r}; run dvc repro generate@{model}."
+        )
 
 
 def _joined(

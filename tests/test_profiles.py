@@ -1,11 +1,14 @@
 """`python -m persodpo profile`, and the profiles themselves."""
 
+from pathlib import Path
+
 import pytest
 from conftest import ROOT
 from published_logs import write_logs
 from workspace import Workspace
 
 from persodpo.errors import UserError
+from persodpo.generation.cost import read_price
 from persodpo.model_params import LoggedModel, OpenAIModel, TransformersModel
 from persodpo.params import load_params
 from persodpo.profiles import profile_text
@@ -32,6 +35,8 @@ def test_the_paper_s_set_up(tmp_path, monkeypatch):
     assert params.train.model not in params.pool
     assert params.trained_model().model == "Qwen/Qwen2-0.5B-Instruct"
     assert (params.sample.n_train, params.sample.n_valid) == (1500, 1000)
+    for key in params.pool[3:]:  # each has a price, so that the budget holds
+        assert read_price(Path(params.generate.prices), key, params.models[key]).output > 0
     train = params.train
     assert (train.batch_size, train.gradient_accumulation, train.warmup_steps) == (4, 4, 150)
 
