@@ -40,7 +40,7 @@ def main() -> None:
 def estimate() -> None:
     """Print what the whole pool's calls will take and cost, without making one.
 
-    The prompts are drawn anew by params.yaml: the training prompts for each key of models,
+    The prompts are drawn anew by params.yaml: the training prompts for each model of the pool,
     the validation prompts for each baseline. Trained methods run on this machine.
     """
     params, cache = load_params(), AnswerCache()

@@ -169,6 +169,11 @@ def _read_published(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue
         for number, row in enumerate(reader):
             id_ = f"{row_prefix}{number}"
             where = f"{path}, line {reader.line_num}, dialogue {id_!r}"
+            if None in row:
+                raise UserError(
+                    f"{where}: it has more fields than the header; put quotation marks around a "
+                    "field with commas."
+                )
             names = ("personas", "context", "act_response")
             persona, context, answer = (row[name] or "" for name in names)
             yield _dialogue(
@@ -176,23 +181,21 @@ def _read_published(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue
                 id_,
                 _SENTENCE_END.split(persona.strip()),
                 _marked_turns(where, context),
-                re.sub(r"^User2:", "", answer),
+                answer.strip().removeprefix("User2:"),
                 names=names,
             )
     except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: not valid CSV ({error}); is the file complete?"
-        ) from error
+        raise UserError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
 
 
 # A sentence ends where a capital follows without a blank, but not inside abbreviations (U.S.A.).
-_SENTENCE_END = re.compile(r'(?<=[.!?,])(?=[A-Z"\u201c])(?![A-Z]\.)')
+_SENTENCE_END = re.compile(r'(?<=[.!?,])(?=["\u201c]?[A-Z])(?![A-Z]\.)')
 _SPEAKER = re.compile(r"^User([12]):", re.MULTILINE)
 
 
 def _marked_turns(where: str, context: str) -> list[str]:
     """The turns of a context, without the marks of their speakers."""
-    before, *marked = _SPEAKER.split(context)
+    before, *marked = _SPEAKER.split("\n".join(context.splitlines()))
     speakers, turns = marked[::2], marked[1::2]
     if before.strip() or speakers != ["1", "2"] * (len(speakers) // 2) + ["1"] * (
         len(speakers) % 2

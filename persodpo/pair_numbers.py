@@ -43,8 +43,8 @@ def pair_metrics(pairs: pd.DataFrame, table: pd.DataFrame, temperature: float) -
         `pairs`; `prompts` they cover, and `prompt_share` of the pool's prompts;
         `chosen_models` and `rejected_models`, how many different ones; `words_chosen` and
         `words_rejected`, mean lengths; `chosen_longer`, share of pairs whose chosen answer has
-        more words; `rejected_invalid`, share whose rejected answer is outside the JSON
-        contract; and smallest, quartiles, largest and mean of `margin` and of `weight`.
+        more words; `chosen_invalid` and `rejected_invalid`, shares whose answer is outside the
+        JSON contract; and smallest, quartiles, largest and mean of `margin` and of `weight`.
         Shares and means of an empty set are None.
     """
     chosen, rejected = table.iloc[pairs["chosen"]], table.iloc[pairs["rejected"]]
@@ -58,6 +58,7 @@ def pair_metrics(pairs: pd.DataFrame, table: pd.DataFrame, temperature: float) -
         "words_chosen": _mean(chosen["words"]),
         "words_rejected": _mean(rejected["words"]),
         "chosen_longer": _mean(pd.Series(longer)),
+        "chosen_invalid": _mean(~chosen["valid"].astype(bool)),
         "rejected_invalid": _mean(~rejected["valid"].astype(bool)),
         "margin": _summary(pairs["margin"]),
         "weight": _summary(
@@ -151,7 +152,10 @@ def histogram(
         One row per bin: its middle, in a column of that name, and each group's share, which
         sum to 1 in a group that has values, and are 0 in one that has none.
     """
-    edges = np.histogram_bin_edges(np.concatenate(list(columns.values())), n_bins, limits)
+    values = np.concatenate(list(columns.values()))
+    if limits is None and len(values) and np.ptp(values) < 1e-9 * max(1.0, abs(values[0])):
+        limits = (values[0] - 0.5, values[0] + 0.5)  # numpy would make bins too narrow for floats
+    edges = np.histogram_bin_edges(values, n_bins, limits)
     shares = {
         group: np.histogram(values, bins=edges)[0] / max(len(values), 1)
         for group, values in columns.items()

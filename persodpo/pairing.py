@@ -13,7 +13,8 @@ and four strategies:
     valid_invalid  every valid response is chosen over every invalid one to the same
                    prompt, whatever their scores
 
-Equal texts are never paired, nor, but by valid_invalid, equal scores. The order of the
+Equal texts are never paired, nor, but by valid_invalid, equal scores, and a response
+without an answer is never chosen. Scores are compared to within 1e-9. The order of the
 responses is irrelevant, and a prompt's pairs depend on other prompts' only through the
 pool's quantiles and what was fitted on the pool (see `persodpo.scoring`).
 """
@@ -23,6 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from persodpo.errors import UserError
 from persodpo.pair_params import PairingParams, Strategy
@@ -30,6 +32,8 @@ from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Row
 
 PairSet = Literal["dpo", "persodpo"]
+# What rounding may add to or take from a difference of scores.
+TOLERANCE = 1e-9
 PAIR_SETS: tuple[PairSet, ...] = ("dpo", "persodpo")
 
 
@@ -114,7 +118,7 @@ def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams)
     the square of the pool.
 
     Args:
-        table: One row per response, with unique (`id`, `model`) and the columns `valid`,
+        table: One row per response, with unique (`id`, `model`) and the columns `valid`, `answer`,
             `s_total` and `text` (see `pair_texts`). Responses without a text are left out,
             of the quantiles, too.
         strategy: Who may be paired with whom.
@@ -137,7 +141,7 @@ def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams)
     margin = score[better] - score[worse]
     kept = text[better] != text[worse]
     if strategy != "valid_invalid":
-        kept &= (margin > 0) & (margin >= params.margin)
+        kept &= (margin > TOLERANCE) & (margin >= params.margin - TOLERANCE)
     pairs = pairs.assign(margin=margin)[kept]
     model, models = pd.factorize(table["model"], sort=True)
     pairs["model_chosen"] = model[pairs["chosen"]]
@@ -161,13 +165,14 @@ def _candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which responses may be chosen, and which rejected, whomever they are paired with."""
     shown = table["text"].notna().to_numpy()
+    answered = shown & table["answer"].notna().to_numpy()
     if strategy == "valid_invalid":
         valid = table["valid"].to_numpy(dtype=bool)
         return shown & valid, shown & ~valid
     if strategy == "quantile" and shown.any():
         low, high = np.quantile(score[shown], [params.low_quantile, params.high_quantile])
-        return shown & (score >= high), shown & (score <= low)
-    return shown, shown
+        return answered & (score >= high), shown & (score <= low)
+    return answered, shown
 
 
 def _draw(pairs: pd.DataFrame, prompts: pd.Index, models: pd.Index, seed: int) -> pd.Series:
@@ -185,17 +190,20 @@ def _draw(pairs: pd.DataFrame, prompts: pd.Index, models: pd.Index, seed: int) -
 
 def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -> str:
     shown = table[table["text"].notna()]
-    if shown.groupby("id").size().max() < 2 or shown.empty:
+    by_prompt = shown.groupby("id")
+    if not (by_prompt.size() > 1).any():
         return "no prompt has two responses that can be shown; name more models in pool"
+    if not (by_prompt["text"].nunique() > 1).any():
+        return "all responses to a prompt have the same text; name other models in pool"
     if strategy == "valid_invalid":
         return (
             "no prompt has a valid and an invalid response with different texts; add a model that "
             "fails now and then to pool, or train no method on this set (train.methods)"
         )
-    if shown["s_total"].nunique() == 1:
+    if (by_prompt["s_total"].max() - by_prompt["s_total"].min()).max() <= TOLERANCE:
         return (
-            f"all {len(shown)} responses have the same total score, {shown['s_total'].iloc[0]:g}; "
-            "look at the weights in scoring and at the files in artifacts/scores"
+            "all responses to a prompt have the same total score; look at the weights in scoring "
+            "and at the files in artifacts/scores"
         )
     if strategy == "quantile":
         return (
@@ -204,7 +212,10 @@ def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -
             f"differ by pairing.margin = {params.margin:g}; bring the quantiles together or lower "
             "the margin"
         )
-    return f"no two responses differ by pairing.margin = {params.margin:g}; lower it in params.yaml"
+    return (
+        f"no two different responses to a prompt, the better one with an answer, differ by "
+        f"pairing.margin = {params.margin:g}; lower it in params.yaml"
+    )
 
 
 def pair_rows(
@@ -248,7 +259,9 @@ def pair_weights(
         normalisation: `none`, or `mean_one` to scale all weights to a mean of 1.
 
     Returns:
-        Shape (n,), each above 0.
+        Shape (n,), each from 0 to 1 before the normalisation.
     """
-    weights = 1.0 / (1.0 + np.exp(-np.asarray(difference, dtype=np.float64) / temperature))
+    weights: np.ndarray[tuple[int], np.dtype[np.float64]] = expit(
+        np.asarray(difference, dtype=np.float64) / temperature
+    )
     return weights / weights.mean() if normalisation == "mean_one" else weights

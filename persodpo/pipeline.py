@@ -18,9 +18,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from persodpo.errors import UserError
 from persodpo.model_params import LoggedModel
 from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.records import write_text
+from persodpo.yaml12 import load_yaml
 
 DVC_FILE = Path("dvc.yaml")
 NLI_DVC_FILE = Path("nli/dvc.yaml")
@@ -83,6 +85,26 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
                     f"artifacts/training/{method}.csv": CURVES[name]
                     for method in params.train.methods
                 }
+
+
+def refuse_stale_lists(stage: str, params: Params) -> None:
+    """End a stage whose fan-in list in dvc.yaml isn't that of params.yaml.
+
+    DVC wouldn't know of files that the stage reads, and so neither make nor watch them.
+
+    Raises:
+        UserError: The lists differ.
+    """
+    if not DVC_FILE.is_file():  # run by hand, without DVC
+        return
+    declared = load_yaml(DVC_FILE)["stages"][stage]["deps"]
+    gathered = fan_in_files(params)[stage]
+    folders = _folders(gathered)
+    if {file for file in declared if file.startswith(folders)} != set(gathered):
+        raise UserError(
+            f"{DVC_FILE}: the files that the stage {stage} gathers aren't those of params.yaml; "
+            "run python -m persodpo.pipeline, then dvc repro."
+        )
 
 
 def synchronise_nli(document: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def apply_profile(name: str, logs: Path | None, force: bool) -> None:
             missing, or changes would be lost.
     """
     text = profile_text(name, logs)
-    load_params(_file(name))  # the names of files change nothing of what is checked
+    load_params(_file(name))
     if not force:
         _refuse_to_lose_changes()
     write_text(PARAMS_FILE, text)
@@ -70,10 +70,12 @@ def profile_text(name: str, logs: Path | None) -> str:
             f"{path}: it needs the files that the paper's authors published; clone their "
             "repository and name its folder with --logs."
         )
-    # JSON's quotation marks are YAML's, too, and keep whatever the folder's name has
-    return re.sub(
-        r": \$logs/(\S+)", lambda match: f": {json.dumps(_published(logs, match[1]))}", text
-    )
+    return re.sub(r": \$logs/(\S+)", lambda match: f": {_quoted(_published(logs, match[1]))}", text)
+
+
+def _quoted(path: str) -> str:
+    """A text in YAML: JSON's quotation marks keep whatever a folder's name has."""
+    return json.dumps(path, ensure_ascii=False)
 
 
 def _file(name: str) -> Path:
@@ -98,8 +100,14 @@ def _published(logs: Path, name: str) -> str:
 def _refuse_to_lose_changes() -> None:
     files = [str(PARAMS_FILE), str(pipeline.DVC_FILE)]
     command = ["git", "status", "--porcelain", "--", *files]
-    changed = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
-    if changed.returncode != 0 or changed.stdout:
+    try:
+        status = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"git can't tell whether {' or '.join(files)} has changes that would be lost "
+            f"({error}); say --force to overwrite them."
+        ) from error
+    if status.stdout:
         raise UserError(
             f"{' or '.join(files)} has changes that aren't committed and would be lost; commit "
             "them, or say --force."

@@ -55,6 +55,9 @@ def fit_scale(
 ) -> Scale:
     """Fit what depends on the pool.
 
+    Responses that pairs leave out count, too: a failed one has the worst values, which bound
+    every metric's scale, and no length.
+
     Args:
         table: The pool, one row per response: `valid`, `answer`, `words` and a column
             per metric (see `persodpo.pool`).

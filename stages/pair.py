@@ -12,6 +12,7 @@ Params  pool, scorers (the metrics' ranges), scoring, pairing, sample.max_words,
 from persodpo.pair_numbers import pair_metrics, plot_data, pool_metrics
 from persodpo.pairing import form_pair_sets, pair_rows, pair_texts
 from persodpo.params import load_params
+from persodpo.pipeline import refuse_stale_lists
 from persodpo.pool import read_pool
 from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.scorers import declared_metrics
@@ -24,6 +25,7 @@ PAIRS = ARTIFACTS / "pairs"
 def main() -> None:
     """Run the stage."""
     params = load_params()
+    refuse_stale_lists("pair", params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     pool = read_pool(params.pool, prompts, ARTIFACTS)
     metrics = declared_metrics(params.scorers)

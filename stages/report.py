@@ -7,6 +7,7 @@ Params  all sections: a result belongs to a whole params.yaml
 """
 
 from persodpo.params import load_params
+from persodpo.pipeline import refuse_stale_lists
 from persodpo.records import Evaluated, read_rows, write_text
 from persodpo.report import candidates_table, table_1, total_score
 from persodpo.scorers import declared_metrics
@@ -17,6 +18,7 @@ from persodpo.stage import ARTIFACTS, RESULTS, read_json, run_stage
 def main() -> None:
     """Run the stage."""
     params = load_params()
+    refuse_stale_lists("report", params)
     metrics = declared_metrics(params.scorers)
     scale = Scale.model_validate(read_json(ARTIFACTS / "pairs/scale.json"))
     summaries = {}

@@ -86,7 +86,7 @@ def test_a_cut_file_names_the_place(data, tmp_path_factory):
     with pytest.raises(UserError) as caught:
         read_dialogues(path)
     # an unterminated text is reported where it begins, at most one value earlier
-    starts = {whole.index(f'"{id_}"') + len(id_) + 3: id_ for id_ in ("one", "two")}
+    starts = {whole.index(f'"{id_}"') + len(id_) + 2: id_ for id_ in ("one", "two")}
     begun = [id_ for start, id_ in starts.items() if start <= cut]
     places = [f"in or after dialogue {id_!r}" for id_ in begun[-1:]] or ["before the first"]
     assert any(place in str(caught.value) for place in places)
@@ -167,7 +167,7 @@ PUBLISHED = "personas,context,act_response\n"
 
 def published(tmp_path, *rows, header=PUBLISHED):
     path = tmp_path / "train.csv"
-    path.write_text(header + "\n".join(rows))
+    path.write_bytes((header + "\n".join(rows)).encode())
     return path
 
 
@@ -191,6 +191,9 @@ def test_published_prompts(tmp_path):
          ["I read J.K. Rowling.", "I like history,", "I sail."]),
         ("I own a Fiat S.p.A. car.I row.", ["I own a Fiat S.p.A. car.", "I row."]),
         ("I like tea. And cake.I row.", ["I like tea. And cake.", "I row."]),
+        ('I like ""Why?"".I row.', ['I like "Why?".', "I row."]),
+        ('I row.""Alice"" is my book.', ["I row.", '"Alice" is my book.']),
+        ('I like ""Who?""', ['I like "Who?"']),
     ],
 )  # fmt: skip
 def test_published_personas_are_split_into_sentences(tmp_path, personas, sentences):
@@ -207,6 +210,7 @@ def test_published_personas_are_split_into_sentences(tmp_path, personas, sentenc
         ('I sail.,"User1: A\nUser2: B",User2: C', "human and machine take turns"),
         (",User1: A?,User2: B.", "item 1 of 'personas' is empty"),
         ("I sail.,User1: A?,User2: ", "the answer of 'act_response' is empty"),
+        ("I sail.,User1: A?,User2: Old, very old.", "it has more fields than the header"),
         ("I sail.", "must be a list with at least one sentence"),
         ('I sail.,"User1: A', "not valid CSV"),
         ('I sail.,"User1: A"x,b', "not valid CSV"),
@@ -217,6 +221,12 @@ def test_broken_published_prompts(tmp_path, row, message):
         read_dialogues(published(tmp_path, row))
     assert message in str(caught.value)
     assert str(tmp_path / "train.csv") in str(caught.value)
+
+
+def test_published_prompts_with_other_line_ends(tmp_path):
+    path = published(tmp_path, 'I sail.,"User1: A?\rUser2: B.\r\nUser1: C", User2: D ')
+    (dialogue,) = read_dialogues(path)
+    assert (dialogue.turns, dialogue.reference) == (("A?", "B.", "C"), "D")
 
 
 def test_published_prompts_without_a_column(tmp_path):

@@ -20,8 +20,11 @@ def params(strategy="margin", margin=0.1, **changes):
 
 
 def table(rows):
+    """Responses whose raw texts are shown; only those that are `!` have no answer."""
     frame = pd.DataFrame(rows, columns=["id", "model", "text", "valid", "s_total"])
-    return frame.astype({"valid": bool, "s_total": float, "text": object})
+    frame = frame.astype({"valid": bool, "s_total": float, "text": object})
+    answer = frame["text"].replace("!", None)
+    return frame.assign(raw=frame["text"], answer=answer, valid=frame["valid"] & answer.notna())
 
 
 def select(rows, settings):
@@ -108,11 +111,12 @@ def test_a_response_that_cannot_be_shown_is_in_no_pair_and_no_quantile():
 
 tables = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m3", "m4"]),
-              st.sampled_from("xyz") | st.none(), st.booleans(),
-              st.floats(0, 1) | st.sampled_from([0.25, 0.5])),
+              st.sampled_from("xyz!") | st.none(), st.booleans(),
+              st.floats(0, 1) | st.sampled_from([0.25, 0.5, 0.75])),
     min_size=1, max_size=12, unique_by=lambda row: row[:2],
 ).map(table)  # fmt: skip
 strategies = st.sampled_from(["margin", "best_worst", "quantile", "valid_invalid"])
+margins = st.sampled_from([0.0, 0.25]) | st.floats(0, 0.5)
 caps = st.none() | st.integers(1, 3)
 ways = st.sampled_from(["random", "largest_margin"])
 
@@ -125,9 +129,10 @@ def brute_force(rows, settings):
     found = set()
     for one in shown:
         for two in shown:
-            if one.id != two.id or one.text == two.text:
+            if one.id != two.id or one.text in (two.text, "!"):
                 continue
-            enough = one.s_total > two.s_total and one.s_total - two.s_total >= settings.margin
+            difference = one.s_total - two.s_total
+            enough = difference > 1e-9 and difference >= settings.margin - 1e-9
             if {
                 "margin": enough,
                 "quantile": enough and one.s_total >= high and two.s_total <= low,
@@ -138,7 +143,7 @@ def brute_force(rows, settings):
 
 
 @given(rows=tables, strategy=st.sampled_from(["margin", "quantile", "valid_invalid"]),
-       margin=st.floats(0, 0.5), low=st.floats(0, 1), high=st.floats(0, 1))  # fmt: skip
+       margin=margins, low=st.floats(0, 1), high=st.floats(0, 1))  # fmt: skip
 def test_pairs_are_those_of_the_definition(rows, strategy, margin, low, high):
     low, high = sorted((low, high))
     settings = params(strategy, margin, low_quantile=low, high_quantile=high)
@@ -147,21 +152,21 @@ def test_pairs_are_those_of_the_definition(rows, strategy, margin, low, high):
     assert len(keys(pairs, rows)) == len(pairs)
 
 
-@given(rows=tables, strategy=strategies, margin=st.floats(0, 0.5), cap=caps, way=ways)
+@given(rows=tables, strategy=strategies, margin=margins, cap=caps, way=ways)
 def test_the_invariants_of_pairs(rows, strategy, margin, cap, way):
     settings = params(strategy, margin=margin, max_per_prompt=cap, cap=way)
     pairs = select(rows, settings)
     chosen, rejected = rows.iloc[pairs["chosen"]], rows.iloc[pairs["rejected"]]
     assert chosen["id"].tolist() == rejected["id"].tolist()
     texts = zip(chosen["text"], rejected["text"], strict=True)
-    assert all(pd.notna(one) and pd.notna(two) and one != two for one, two in texts)
+    assert all(pd.notna(one) and pd.notna(two) and one not in (two, "!") for one, two in texts)
     differences = chosen["s_total"].to_numpy() - rejected["s_total"].to_numpy()
     assert (pairs["margin"].to_numpy() == differences).all()
     if strategy == "valid_invalid":
         assert chosen["valid"].all()
         assert not rejected["valid"].any()
     else:
-        assert (differences >= margin).all()
+        assert (differences >= margin - 1e-9).all()
         assert (differences > 0).all()
     if cap is not None:
         assert chosen["id"].value_counts().le(cap).all()
@@ -175,7 +180,7 @@ def test_the_order_of_the_responses_is_irrelevant(rows, strategy, cap, way, seed
     assert shown[0] == shown[1]
 
 
-@given(rows=tables, strategy=st.sampled_from(["margin", "quantile"]), margin=st.floats(0, 0.5),
+@given(rows=tables, strategy=st.sampled_from(["margin", "quantile"]), margin=margins,
        more=st.floats(0, 0.5))  # fmt: skip
 def test_a_larger_margin_gives_a_subset(rows, strategy, margin, more):
     larger = keys(select(rows, params(strategy, margin + more)), rows)
@@ -223,12 +228,8 @@ def test_the_cap_draws_at_random():
     assert len(drawn) > 1
 
 
-def responses(rows):
-    """As the pool has them."""
-    return rows.rename(columns={"text": "raw"}).assign(answer="an answer")
-
-
-ALIKE = EXAMPLE.assign(s_total=0.5)
+ALIKE = EXAMPLE.assign(s_total=EXAMPLE["id"].map({"a": 0.5, "b": 0.25, "c": 0.125}))
+SAME = EXAMPLE.assign(raw=EXAMPLE["id"], text=EXAMPLE["id"])
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,8 @@ ALIKE = EXAMPLE.assign(s_total=0.5)
         (EXAMPLE[EXAMPLE["valid"]], params(), {"dpo"}, "no prompt has a valid and an invalid"),
         (EXAMPLE.iloc[[0, 3, 5]], params(), {"persodpo"}, "no prompt has two responses"),
         (EXAMPLE.iloc[:0], params(), {"persodpo"}, "no prompt has two responses"),
-        (ALIKE, params(), {"persodpo"}, "all 6 responses have the same total score, 0.5;"),
+        (ALIKE, params(), {"persodpo"}, "responses to a prompt have the same total score;"),
+        (SAME, params(margin=0.0), {"persodpo"}, "responses to a prompt have the same text;"),
         (EXAMPLE, params("quantile", low_quantile=0.0, high_quantile=1.0), {"persodpo"},
          "pairing.low_quantile = 0, pairing.high_quantile = 1"),
         (EXAMPLE[EXAMPLE["valid"]], params("valid_invalid"), {"persodpo"}, "set persodpo would be"),
@@ -246,13 +248,35 @@ ALIKE = EXAMPLE.assign(s_total=0.5)
 )  # fmt: skip
 def test_no_pairs_is_a_mistake(rows, settings, needed, message):
     with pytest.raises(UserError, match=message):
-        form_pair_sets(responses(rows), settings, needed)
+        form_pair_sets(rows, settings, needed)
 
 
 def test_a_set_that_nothing_is_trained_on_may_be_empty():
-    sets = form_pair_sets(responses(EXAMPLE[EXAMPLE["valid"]]), params(margin=0.0), {"persodpo"})
+    sets = form_pair_sets(EXAMPLE[EXAMPLE["valid"]], params(margin=0.0), {"persodpo"})
     assert (len(sets["dpo"]), len(sets["persodpo"])) == (0, 1)
 
 
 def test_weights():
     assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])
+    assert pair_weights([-50.0, 50.0], 0.01, "none").tolist() == [0.0, 1.0]
+
+
+def test_equal_scores_are_never_paired_and_the_margin_itself_is_enough():
+    rows = table([("a", "m1", "x", True, 0.3), ("a", "m2", "y", True, 0.1 + 0.2),
+                  ("a", "m3", "z", True, 0.2)])  # fmt: skip
+    assert keys(select(rows, params(margin=0.0)), rows) == {("a", "m1", "m3"), ("a", "m2", "m3")}
+    assert len(select(rows, params(margin=0.1))) == 2
+
+
+def test_a_response_without_an_answer_is_never_chosen():
+    rows = table([("a", "m1", "!", False, 0.9), ("a", "m2", "x", True, 0.1)])
+    for strategy in ("margin", "best_worst", "quantile"):
+        assert select(rows, params(strategy)).empty
+    assert keys(select(rows, params("valid_invalid")), rows) == {("a", "m2", "m1")}
+
+
+def test_the_baseline_is_capped_too():
+    rows = table([("a", "m0", "x", True, 0.9)] + [("a", f"m{i}", str(i), False, i / 10)
+                                                 for i in (1, 2, 3)])  # fmt: skip
+    settings = params("valid_invalid", max_per_prompt=1, cap="largest_margin")
+    assert keys(select(rows, settings), rows) == {("a", "m0", "m1")}

@@ -11,8 +11,14 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from workspace import Workspace
 
+from persodpo.errors import UserError
 from persodpo.params import load_params
-from persodpo.pipeline import imported_files, synchronise, synchronise_nli
+from persodpo.pipeline import (
+    imported_files,
+    refuse_stale_lists,
+    synchronise,
+    synchronise_nli,
+)
 
 SECTIONS = ["sample", "generate", "models", "pool", "scorers", "scoring", "pairing", "train",
             "evaluate"]  # fmt: skip
@@ -48,6 +54,17 @@ def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     deps = changed["stages"]["pair"]["deps"]
     assert {"artifacts/scores/new.jsonl", "artifacts/responses/new.jsonl"} <= set(deps)
     assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
+
+
+def test_a_stage_refuses_lists_of_another_pool(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = load_params()
+    for stage in ("pair", "report"):
+        refuse_stale_lists(stage, params)
+    fewer = params.model_copy(update={"pool": params.pool[1:]})
+    with pytest.raises(UserError, match=r"run python -m persodpo\.pipeline, then dvc repro"):
+        refuse_stale_lists("pair", fewer)
+    refuse_stale_lists("report", fewer)
 
 
 def test_imports_are_what_python_imports(monkeypatch):

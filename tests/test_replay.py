@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from hypothesis import given, settings
@@ -16,6 +17,10 @@ from persodpo.profiles import profile_text
 
 # Of the paper (valid against invalid), and of its code.
 PUBLISHED = {"dpo": 12_452, "persodpo": 9_184}
+
+
+# a folder's name may hold anything
+AUTHORS = "the authors' #1: Ünï 🌊"
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +91,19 @@ def test_and_those_of_a_recount_at_other_quantiles(published_pool, quantiles):
 
 def test_the_replay_through_dvc(logs, random_pool, tiny_model, tmp_path):
     """A clone of the authors' repository is named in one command, and `dvc repro pair` does it."""
-    as_the_authors(logs, tmp_path / "authors")
+    as_the_authors(logs, tmp_path / AUTHORS)
     (tmp_path / "clone").mkdir()
     workspace = Workspace(tmp_path / "clone", tiny_model)
-    command = ("-m", "persodpo", "profile", "replay", "--logs", "../authors")
+    command = ("-m", "persodpo", "profile", "replay", "--logs", f"../{AUTHORS}")
     workspace.python(*command)
     output = workspace.run("dvc", "repro", "pair")
     assert workspace.stages_run(output) == {"sample", "generate", "score", "pair"}
     metrics = json.loads((workspace.folder / "artifacts/pairs/metrics.json").read_text())
     expected = check(*random_pool, 0.4, 0.6)
     assert {which: metrics[which]["pairs"] for which in expected} == expected
-    assert metrics["pool"]["responses"] == 10_500
+    scored = pd.read_json(workspace.folder / "artifacts/scored.jsonl", lines=True, dtype=False)
+    assert len(scored) == metrics["pool"]["responses"] == 10_500
+    assert {"id", "model", "raw", "answer", "c", "s_c", "s_length", "s_total"} <= set(scored)
+    margin = metrics["persodpo"]["margin"]["max"]
+    assert 0 < margin <= scored["s_total"].max() - scored["s_total"].min()
     assert workspace.stages_run(workspace.run("dvc", "repro", "pair")) == set()

@@ -43,19 +43,27 @@ def scored(rows, params, limit=110):
 EXAMPLE = [
     row(words=10, c=1.0, ue=2.0, p=0.5, coh=0.8),
     row(words=30),
-    row("none", words=500, c=-1.0),
+    row("none", words=20, c=-1.0),
+    row("salvaged", words=20, c=-1.0),
 ]
 
 
 def test_a_worked_example():
     # target length: the mean of the valid answers, (10 + 30) / 2 = 20
     result = scored(EXAMPLE, settings())
-    assert result["s_metric"].tolist() == pytest.approx([(1 + 1 + 0.75 + 0.8) / 4, 1 / 4, 0.5 / 4])
-    assert result["s_length"].tolist() == pytest.approx([1 - 0.25, 1 - 0.25, 0])
-    assert result["s_format"].tolist() == [1, 1, 0]
-    assert result["s_total"].tolist() == pytest.approx(
-        [0.8875 + 0.2 * 0.75 + 0.1, 0.25 + 0.2 * 0.75 + 0.1, 0.125]
+    assert result["s_metric"].tolist() == pytest.approx(
+        [(1 + 1 + 0.75 + 0.8) / 4, 1 / 4, 0.5 / 4, 0.5 / 4]
     )
+    assert result["s_length"].tolist() == pytest.approx([1 - 0.25, 1 - 0.25, 0, 0])
+    assert result["s_format"].tolist() == [1, 1, 0, 0]
+    assert result["s_total"].tolist() == pytest.approx(
+        [0.8875 + 0.2 * 0.75 + 0.1, 0.25 + 0.2 * 0.75 + 0.1, 0.125, 0.125]
+    )
+
+
+@pytest.mark.parametrize(("target", "words"), [("limit", 80), (50, 50), ("pool_mean", 20)])
+def test_the_target_of_the_length(target, words):
+    assert fit_scale(table(EXAMPLE), settings(target=target), METRICS, 80).target == words
 
 
 def test_minmax_takes_the_bounds_of_the_pool():
