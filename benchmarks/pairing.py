@@ -122,9 +122,9 @@ def changes() -> None:
         ("format bonus w2", pool, scoring.model_copy(update={"w2": default.scoring.w2}), pairing),
         ("text raw, unanswered kept", pool, scoring, pairing.model_copy(
             update={"text": "raw", "unanswered": "keep"})),
-        ("strategy margin", pool, scoring, pairing.model_copy(
+        (f"strategy margin, {mine.margin:g}", pool, scoring, pairing.model_copy(
             update={"strategy": "margin", "margin": mine.margin})),
-        ("strategy best_worst", pool, scoring, pairing.model_copy(
+        (f"strategy best_worst, {mine.margin:g}", pool, scoring, pairing.model_copy(
             update={"strategy": "best_worst", "margin": mine.margin})),
         ("all of ours", replay_pool(params.model_copy(update={"generate": strict})),
          default.scoring, mine),

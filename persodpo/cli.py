@@ -70,10 +70,12 @@ def profile(
 ) -> None:
     """Put a profile in the place of params.yaml, and bring dvc.yaml in step.
 
-    Back to what is committed: git checkout params.yaml dvc.yaml dvc.lock && dvc checkout.
+    Do it on a branch of its own, and commit; README.md has the commands.
     """
     apply_profile(name, logs, force)
-    typer.echo(f"params.yaml and dvc.yaml are those of the profile {name}; run dvc repro.")
+    typer.echo(
+        f"params.yaml and dvc.yaml are those of the profile {name}; its head says what to run."
+    )
 
 
 @cache_app.command()

@@ -88,7 +88,7 @@ def _read_utf8(path: Path) -> str:
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: there is no such file; check sample.train_file and sample.valid_file "
-            "in params.yaml."
+            "in params.yaml (data/README.md says where FoCUS's files come from)."
         ) from error
     try:
         return data.decode("utf-8-sig")

@@ -101,7 +101,7 @@ def plot_data(sets: PairSets, table: pd.DataFrame, temperature: float) -> dict[s
         "scores": histogram("s_total", _sides(table["s_total"], pairs)),
         "lengths": histogram("words", _sides(table["words"], pairs)),
         "margins": histogram("margin", margins),
-        "weights": histogram("weight", weights, limits=(0.0, 1.0), n_bins=40),
+        "weights": histogram("weight", weights, limits=(0.0, 1.0), n_bins=100),
     }
 
 

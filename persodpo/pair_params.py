@@ -4,6 +4,7 @@ Every key is mandatory; its meaning is explained where its value stands, in
 `params.yaml`, and the formulas in `persodpo.scoring` and `persodpo.pairing`.
 """
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -46,7 +47,8 @@ class LengthParams(Section):
     @field_validator("target", mode="before")
     @classmethod
     def _word_or_number(cls, value: Any) -> Any:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = number and 0 < value < math.inf
         if value not in ("pool_mean", "limit") and not number:
             raise ValueError("this must be pool_mean, limit, or a number of words above 0")
         return value

@@ -124,6 +124,12 @@ class Params(Section):
                 )
         if len(set(self.pool)) < len(self.pool):
             raise ValueError("pool names a model twice; take one of them out")
+        target = self.scoring.length.target
+        if not isinstance(target, str) and target > self.sample.max_words:
+            raise ValueError(
+                f"scoring.length.target is {target:g}, above sample.max_words, which is "
+                f"{self.sample.max_words}; no answer may be that long"
+            )
         if not isinstance(self.models[self.train.model], TransformersModel):
             raise ValueError(
                 f"train.model is {self.train.model!r}, whose backend has no weights to train; "
@@ -211,6 +217,12 @@ def _sentence(error: ValidationError, whole: type[Section]) -> str:
             return f"{where} must be a text, not {shown}{also}"
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"{where or 'the file'} must be a section of keys, not {shown}{also}"
+        case "list_type":
+            return f"{where} must be a list, not {shown}{also}"
+        case "too_short":
+            return f"{where} must have at least {context['min_length']}, not {shown}{also}"
+        case "finite_number":
+            return f"{where} must be a finite number, not {shown}{also}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return f"{where} must be {first['msg'].split('should be ')[-1]}, not {shown}{also}"
         case "literal_error":
