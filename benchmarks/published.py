@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from persodpo.focus import read_dialogues
 from persodpo.prompts import parse_response, render_prompt
 from persodpo.records import Prompt
 
@@ -27,19 +28,18 @@ def need(path: Path) -> Path:
 def prompts(split: str, n: int | None = None) -> list[Prompt]:
     """The first n prompts of train or valid, in this project's words.
 
-    The persona is one sentence as published, where the sentences lost the blanks between
-    them; so P sees the tokens that the published values were computed from.
+    The persona is joined as published, where the sentences lost the blanks between them; so P sees
+    the tokens that the published values were computed from.
     """
-    rows = pd.read_csv(need(FOCUS_LOGS / f"prompts/{split}.csv"), dtype=str).head(n)
     return [
         Prompt(
-            id=str(i),
-            persona=[str(row.personas)],
-            turns=(turns := [t.split(": ", 1)[-1] for t in str(row.context).split("\n")]),
-            reference=str(row.act_response).split(": ", 1)[-1],
-            text=render_prompt([part for part in str(row.personas).split(".") if part], turns, 110),
+            id=dialogue.id,
+            persona=["".join(dialogue.persona)],
+            turns=list(dialogue.turns),
+            reference=dialogue.reference,
+            text=render_prompt(dialogue.persona, dialogue.turns, 110),
         )
-        for i, row in enumerate(rows.itertuples())
+        for dialogue in read_dialogues(need(FOCUS_LOGS / f"prompts/{split}.csv"))[:n]
     ]
 
 
