@@ -195,7 +195,8 @@ _SPEAKER = re.compile(r"^User([12]):", re.MULTILINE)
 
 def _marked_turns(where: str, context: str) -> list[str]:
     """The turns of a context, without the marks of their speakers."""
-    before, *marked = _SPEAKER.split("\n".join(context.splitlines()))
+    # not splitlines(): it also splits at characters that may stand inside a turn
+    before, *marked = _SPEAKER.split(re.sub(r"\r\n?", "\n", context))
     speakers, turns = marked[::2], marked[1::2]
     if before.strip() or speakers != ["1", "2"] * (len(speakers) // 2) + ["1"] * (
         len(speakers) % 2

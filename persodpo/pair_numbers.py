@@ -1,6 +1,6 @@
 """Numbers and plot data about pairs: how many, how far apart, who wins, and what biases show."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ PairSets = Mapping[PairSet, pd.DataFrame]
 SUMMARY = {"min": "min", "25%": "q25", "50%": "median", "75%": "q75", "max": "max", "mean": "mean"}
 
 
-def pool_metrics(table: pd.DataFrame, metrics: Mapping[str, Any]) -> dict[str, int]:
+def pool_metrics(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, int]:
     """What the pairs are made of, for `dvc metrics`.
 
     Args:
         table: One row per response, with the column `valid` and one per metric.
-        metrics: Keyed by the metrics' names.
+        metrics: The metrics' names.
 
     Returns:
         The number of `responses`, of `valid` ones, and of `missing_values`: metrics

@@ -66,7 +66,7 @@ class LoggedMetric(Section):
 
 
 class LoggedFiles(Section):
-    """A file of published values per model of the pool; rows by id or in the prompts' order."""
+    """A file of published values per model of the pool; rows by id or number."""
 
     files: Annotated[dict[Key, Text], Field(min_length=1)]
     id_column: Text | None

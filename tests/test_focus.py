@@ -224,9 +224,9 @@ def test_broken_published_prompts(tmp_path, row, message):
 
 
 def test_published_prompts_with_other_line_ends(tmp_path):
-    path = published(tmp_path, 'I sail.,"User1: A?\rUser2: B.\r\nUser1: C", User2: D ')
+    path = published(tmp_path, 'I sail.,"User1: A?\rUser2: B\u2028b.\r\nUser1: C", User2: D ')
     (dialogue,) = read_dialogues(path)
-    assert (dialogue.turns, dialogue.reference) == (("A?", "B.", "C"), "D")
+    assert (dialogue.turns, dialogue.reference) == (("A?", "B\u2028b.", "C"), "D")
 
 
 def test_published_prompts_without_a_column(tmp_path):

@@ -83,6 +83,6 @@ def test_values_that_differ_by_rounding_alone(value):
 def test_the_pool_is_counted():
     rows = TABLE.assign(c=0.0, p=[None, 0.1, None, 0.1, 0.0])
     # the missing value of a failed response doesn't count
-    assert pool_metrics(rows, {"c": 0, "p": 0}) == {
+    assert pool_metrics(rows, ["c", "p"]) == {
         "responses": 5, "valid": 3, "missing_values": 1,
     }  # fmt: skip
