@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated
 
 import openai
+import torch
 import typer
 from transformers import pipeline
 
@@ -165,7 +166,7 @@ def local(
     texts, seconds = [], 0.0
     plain = pipeline(
         "text-generation",
-        model=load_causal_lm(SMOLLM2, None, "the packaged model", "float32"),
+        model=load_causal_lm(SMOLLM2, None, "the packaged model", torch.float32),
         tokenizer=tokenizer,
     )
     for prompt in asked[::step]:
@@ -184,7 +185,7 @@ def local(
     for dtype in dtypes:
         generate = params.generate.model_copy(update={"dtype": dtype})
         requests = TransformersCaller("smollm2_greedy", model, generate).requests(asked, 110)
-        weights = load_causal_lm(SMOLLM2, None, "the packaged model", dtype)
+        weights = load_causal_lm(SMOLLM2, None, "the packaged model", fast_dtype(dtype))
         answers: dict[str, Answer] = {}
         begin = time.perf_counter()
         answer_requests(weights, tokenizer, requests, CPU_BATCH_SIZE,

@@ -1,7 +1,8 @@
-"""The command line beside the stages: what a run will cost, profiles, and the cache of answers.
+"""The command line beside the stages: cost of a run, profiles, export, the cache of answers.
 
 python -m persodpo estimate
 python -m persodpo profile paper | replay --logs FOLDER
+python -m persodpo export METHOD --to FOLDER
 python -m persodpo cache show | verify | prune | seed
 """
 
@@ -75,6 +76,30 @@ def profile(
     apply_profile(name, logs, force)
     typer.echo(
         f"params.yaml and dvc.yaml are those of the profile {name}; its head says what to run."
+    )
+
+
+@app.command()
+def export(
+    method: Annotated[str, typer.Argument(help="A key of train.methods.")],
+    to: Annotated[Path, typer.Option(help="The folder to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a trained method as a folder to share: model, adapter, prompt and model card."""
+    # imported late, because torch takes seconds that the other commands need not wait
+    from persodpo.export import export_method  # noqa: PLC0415
+
+    facts = export_method(method, to, force)
+    if facts.outdated:
+        typer.echo(
+            f"warning: dvc.lock has other values of {', '.join(facts.outdated)} than params.yaml, "
+            f"which the card says; run dvc repro train@{method} and export again."
+        )
+    if not facts.evaluated:
+        typer.echo(f"warning: {method} isn't evaluated; run dvc repro evaluate@{method} before.")
+    typer.echo(
+        f"{to}: the model and its card. Read README.md before you share it; prompt.txt holds "
+        "one of the validation dialogues."
     )
 
 

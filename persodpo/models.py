@@ -14,6 +14,7 @@ are slow and can't be trained.
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import re
 import tempfile
@@ -24,11 +25,13 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.stage import cache_folder
 
@@ -179,10 +182,26 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
     return folder
 
 
+def identity(name: str, revision: str | None, key: str) -> dict[str, str | None]:
+    """What tells a checkpoint from any other: its files' hash, or a pinned Hugging Face id.
+
+    Raises:
+        UserError: It can't be found.
+    """
+    weights = weights_hash(name, revision, key)
+    return {"weights": weights} if weights else {"model": name, "revision": revision}
+
+
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """The accelerator if there is one, else the CPU; of several processes each has its own."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator or torch.device("cpu")
+    if accelerator is None:
+        return torch.device("cpu")
+    if processes.count() == 1:
+        return accelerator
+    # as accelerate deals them out
+    index = processes.local_rank() % torch.accelerator.device_count()
+    return torch.device(accelerator.type, index)
 
 
 def fast_dtype(wanted: DType) -> torch.dtype:
@@ -218,17 +237,42 @@ def load_tokenizer(name: str, revision: str | None, key: str) -> PreTrainedToken
     return tokenizer
 
 
-def load_causal_lm(name: str, revision: str | None, key: str, dtype: DType) -> PreTrainedModel:
+def load_causal_lm(
+    name: str, revision: str | None, key: str, dtype: torch.dtype, nf4: bool = False
+) -> PreTrainedModel:
     """Load a chat model's weights onto the device.
 
+    Args:
+        name: The model's name, in one of the three ways.
+        revision: The commit of a Hugging Face id, else None.
+        key: The file and the parameter that hold the name, for messages.
+        dtype: The number format of the weights.
+        nf4: Quantise the weights to 4 bits (QLoRA: Dettmers et al., NeurIPS 2023,
+            arXiv:2305.14314) and compute in `dtype`.
+
     Raises:
-        UserError: See `locate`.
+        UserError: See `locate`; or a package that quantises isn't installed.
     """
+    quantised = {}
+    if nf4:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise UserError(
+                "params.yaml: train.lora.quantisation = nf4 needs the package bitsandbytes, which "
+                "isn't installed; run pip install bitsandbytes, or set it to none."
+            )
+        quantised["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        quantised["device_map"] = {"": device()}
     model = AutoModelForCausalLM.from_pretrained(
         locate(name, revision, key),
         revision=revision,
-        dtype=fast_dtype(dtype),
+        dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
+        **quantised,
     )
-    return model.to(device())
+    return model if nf4 else model.to(device())

@@ -56,6 +56,9 @@ class Pair(Row):
         model_rejected: Key of the model that gave the rejected answer.
         score_chosen: S_total of the chosen answer.
         score_rejected: S_total of the rejected answer.
+        cut_chosen: Whether the chosen text stops where the model was stopped at its most
+            tokens, so that it doesn't end as a turn does.
+        cut_rejected: The same of the rejected text.
     """
 
     prompt: list[Message]
@@ -66,6 +69,8 @@ class Pair(Row):
     model_rejected: str
     score_chosen: float
     score_rejected: float
+    cut_chosen: bool
+    cut_rejected: bool
 
 
 def form_pair_sets(
@@ -230,7 +235,9 @@ def pair_rows(
         prompts: The prompts that were answered.
     """
     asked = {prompt.id: prompt.text for prompt in prompts}
-    responses = table[["id", "model", "s_total"]].assign(text=texts).to_dict("records")
+    shown = table[["id", "model", "s_total"]].assign(text=texts, cut=table["cut"])
+    shown["cut"] &= texts == table["raw"]  # what is put into the format anew is whole
+    responses = shown.to_dict("records")
     for chosen, rejected in zip(pairs["chosen"], pairs["rejected"], strict=True):
         yield _pair(responses[chosen], responses[rejected], asked)
 
@@ -245,6 +252,8 @@ def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping
         model_rejected=rejected["model"],
         score_chosen=chosen["s_total"],
         score_rejected=rejected["s_total"],
+        cut_chosen=chosen["cut"],
+        cut_rejected=rejected["cut"],
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -35,6 +36,8 @@ from persodpo.scorer_params import ScorersParams
 from persodpo.yaml12 import load_yaml
 
 PARAMS_FILE = Path("params.yaml")
+# They take `-m stages.generate` as it stands, and tell each process its number by the environment.
+LAUNCHERS = ("python", "accelerate", "torchrun")
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -63,32 +66,57 @@ class GenerateParams(Section):
 
 
 class MethodParams(Section):
-    """One way to train: a pair set and a loss."""
+    """One way to train: a pair set, a loss and a learning rate."""
 
     pairs: Literal["dpo", "persodpo"]
-    weight: Literal["score", "none"]
+    weight: Literal["score", "none", "margin_offset"]
     sft_weight: NonNegativeFloat
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+
+
+class LoraParams(Section):
+    """The adapter that is trained in the place of all weights."""
+
+    r: PositiveInt
+    alpha: PositiveInt
+    targets: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)]
+    quantisation: Literal["none", "nf4"]
 
 
 class TrainParams(Section):
     """The training that all methods share, and the methods."""
 
     model: Key
-    learning_rate: Annotated[float, Field(gt=0, lt=1)]
     epochs: PositiveFloat
+    batch_unit: Literal["prompts", "pairs"]
     batch_size: PositiveInt
-    gradient_accumulation: PositiveInt
+    passes: PositiveInt
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"]
     warmup_steps: NonNegativeInt
     max_grad_norm: PositiveFloat
     beta: PositiveFloat
     weight_temperature: PositiveFloat
     weight_normalisation: Literal["none", "mean_one"]
     max_length: PositiveInt
-    lora_r: PositiveInt
-    lora_alpha: PositiveInt
+    layout: Literal["auto", "shared", "separate"]
+    lora: LoraParams | None
     dtype: Literal["auto", "float32", "bfloat16"]
+    gradient_checkpointing: bool
+    held_out: Annotated[float, Field(ge=0, lt=1)]
+    eval_steps: PositiveInt
+    early_stopping: PositiveInt | None
+    checkpoint_steps: PositiveInt
     seed: Seed
     methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _something_to_stop_by(self) -> Self:
+        if self.early_stopping is not None and not self.held_out:
+            raise ValueError(
+                "early_stopping looks at the loss of held-out pairs, and held_out is 0; set "
+                "held_out to a share of the prompts, such as 0.1"
+            )
+        return self
 
 
 class EvaluateParams(Section):
@@ -100,6 +128,7 @@ class EvaluateParams(Section):
 class Params(Section):
     """The whole of `params.yaml`."""
 
+    launch: Text
     sample: SampleParams
     generate: GenerateParams
     models: Annotated[dict[Key, ModelParams], Field(min_length=1)]
@@ -109,6 +138,17 @@ class Params(Section):
     pairing: PairingParams
     train: TrainParams
     evaluate: EvaluateParams
+
+    @field_validator("launch")
+    @classmethod
+    def _takes_a_module(cls, value: str) -> str:
+        if value.split()[:1] not in [[launcher] for launcher in LAUNCHERS]:
+            raise ValueError(
+                f"this must be a command that takes -m stages.generate, such as accelerate launch "
+                f"--num_processes 2, and begins with {', '.join(LAUNCHERS[:-1])} or "
+                f"{LAUNCHERS[-1]}, not {value!r}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _references(self) -> Self:

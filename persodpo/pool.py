@@ -49,20 +49,17 @@ def evaluated_table(rows: Sequence[Evaluated]) -> pd.DataFrame:
 
     Returns:
         One row per response: `id`, `model`, `raw`, `contract`, `answer`, `words`,
-        `c`, `ue`, `p`, `coh` (NaN where a metric has no value) and `valid`, whether the
-        response keeps the JSON contract.
+        `c`, `ue`, `p`, `coh` (NaN where a metric has no value), `valid`, whether the
+        response keeps the JSON contract, and `cut`, whether it was cut at the most tokens.
     """
-    responses = pd.DataFrame(
-        [
-            row.response.model_dump(include={"id", "model", "raw", "contract", "answer", "words"})
-            for row in rows
-        ]
-    )
+    fields = {"id", "model", "raw", "contract", "answer", "words"}
+    responses = pd.DataFrame([row.response.model_dump(include=fields) for row in rows])
     metrics = ["c", "ue", "p", "coh"]
     values = [[getattr(row.score, metric) for metric in metrics] for row in rows]
     scores = pd.DataFrame(values, columns=metrics, dtype=float)
     valid = (responses["contract"] == "valid").astype(bool)
-    return pd.concat([responses, scores, valid.rename("valid")], axis="columns")
+    cut = pd.Series([row.response.finish_reason == "length" for row in rows], dtype=bool)
+    return pd.concat([responses, scores, valid.rename("valid"), cut.rename("cut")], axis="columns")
 
 
 def _refuse_strangers(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.records import write_text
 
@@ -35,7 +36,8 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
         main: Called with one text per name in `arguments`.
         arguments: Names of the positional arguments.
 
-    A mistake in the user's input ends the stage with one sentence and exit status 1.
+    A mistake in the user's input ends the stage with one sentence and exit status 1. Under
+    several processes each that finds it says so.
     """
     description = sys.modules[main.__module__].__doc__
     parser = argparse.ArgumentParser(
@@ -45,6 +47,7 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
         parser.add_argument(name)
     try:
         main(**vars(parser.parse_args()))
+        processes.finish()
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -3,7 +3,7 @@
 Reads   artifacts/prompts/valid.jsonl; evaluate also artifacts/policies/<method>/
 Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores),
         artifacts/evaluations/<candidate>.json (metrics)
-Params  generate, scorers, sample.max_words, the model's section in models
+Params  launch, generate, scorers, sample.max_words, the model's section in models
 """
 
 from persodpo.evaluation import evaluate_candidate, summarise

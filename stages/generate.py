@@ -3,7 +3,7 @@
 Reads   artifacts/prompts/train.jsonl
 Writes  artifacts/responses/<model>.jsonl
         artifacts/generation/<model>.json (metrics)
-Params  generate, models.<model>, sample.max_words
+Params  launch, generate, models.<model>, sample.max_words
 """
 
 from persodpo.generation import generate_responses

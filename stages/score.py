@@ -2,7 +2,7 @@
 
 Reads   artifacts/prompts/train.jsonl, artifacts/responses/<model>.jsonl
 Writes  artifacts/scores/<model>.jsonl
-Params  scorers
+Params  launch, scorers
 """
 
 from persodpo.params import load_params

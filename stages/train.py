@@ -1,14 +1,14 @@
 """train@<method>: fine-tune the base model on a pair set.
 
-Reads   artifacts/pairs/{dpo,persodpo}.jsonl
-Writes  artifacts/policies/<method>/ (a LoRA adapter), artifacts/training/<method>.csv
-        (the log), artifacts/training/<method>.json (metrics)
-Params  train (without the other methods), models.<train.model>
+Reads   artifacts/pairs/{dpo,persodpo}.jsonl, artifacts/prompts/train.jsonl
+Writes  artifacts/policies/<method>/ (a LoRA adapter or a whole model),
+        artifacts/training/<method>.csv (the log), artifacts/training/<method>.json (metrics)
+Params  launch, train (without the other methods), models.<train.model>, sample.max_words
 """
 
 from persodpo.pairing import Pair
 from persodpo.params import load_params
-from persodpo.records import read_rows, write_text
+from persodpo.records import Prompt, read_rows, write_text
 from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
 from persodpo.training.run import train_policy
 
@@ -19,9 +19,11 @@ def main(method: str) -> None:
     settings = pick(params.train.methods, method, "train.methods")
     run = train_policy(
         read_rows(ARTIFACTS / f"pairs/{settings.pairs}.jsonl", Pair),
+        read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt),
         settings,
         params.train,
         params.trained_model(),
+        params.sample.max_words,
         ARTIFACTS / f"policies/{method}",
     )
     write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))

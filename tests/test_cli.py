@@ -98,3 +98,11 @@ def test_no_response_to_another_request_is_seeded(asked):
     asked.write()
     assert "remote: 0 of 8 responses taken over." in asked.run(*CACHE, "seed")
     assert cache_files(asked) == []
+
+
+def test_no_method_is_exported_that_params_yaml_does_not_name(tmp_path):
+    w = RemoteWorkspace(tmp_path, "http://localhost:1/v1", 1)
+    output = w.run("persodpo", "export", "nothing", "--to", "out", fails=True)
+    assert "error: params.yaml: train.methods has no key 'nothing'; the keys there are" in output
+    assert "Traceback" not in output
+    assert not (w.folder / "out").exists()

@@ -238,7 +238,7 @@ def test_the_reference_keeps_the_contract(prompts, generate):
 
 
 def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
-    weights = load_causal_lm(SMOLLM2, None, "key", "float32")
+    weights = load_causal_lm(SMOLLM2, None, "key", torch.float32)
     texts = [
         'Write the JSON object {"response": "hello"} and explain it.',
         "Count from one to a hundred.",

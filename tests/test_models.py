@@ -45,7 +45,7 @@ def test_a_wrong_name_is_told(name, revision, message):
 
 
 def test_loading(tiny_model):
-    model = load_causal_lm(str(tiny_model), None, "key", "float32")
+    model = load_causal_lm(str(tiny_model), None, "key", torch.float32)
     assert model.dtype == torch.float32
     assert load_tokenizer(str(tiny_model), None, "key").pad_token is not None
 

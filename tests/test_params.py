@@ -45,6 +45,9 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("launch", "mpirun -n 2 python", "launch: this must be a command that takes -m stages"),
+        ("launch", " ", "begins with python, accelerate or torchrun, not ' '"),
+        ("launch", ["python"], "launch must be a text, not"),
         ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are normalisation"),
         ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
         ("scoring.w1", True, "scoring.w1 must be a number, not True"),

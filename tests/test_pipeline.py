@@ -86,12 +86,23 @@ def test_imports_are_what_python_imports(monkeypatch):
 
 
 def test_every_section_reaches_a_stage_that_reads_it(document):
-    """An unknown key anywhere must re-run a stage, or it would go unnoticed."""
+    """An unknown key anywhere must re-run a stage, or it would go unnoticed.
+
+    `launch` is no section: it is in the commands of the stages that run models, and changes
+    no result.
+    """
     assert sorted(document["stages"]["report"]["params"]) == sorted(SECTIONS)
     train = document["stages"]["train"]["do"]["params"]
     own = {key.removeprefix("train.") for key in train if key.startswith("train.")}
     fields = set(load_params(ROOT / "params.yaml").train.model_dump()) - {"methods"}
     assert own == fields | {"methods.${key}"}
+
+
+def test_the_stages_that_run_models_are_launched(document):
+    commands = {name: stage.get("do", stage)["cmd"] for name, stage in document["stages"].items()}
+    launched = {name for name, command in commands.items() if command.startswith("${launch} -m ")}
+    assert launched == {"generate", "score", "train", "baseline", "evaluate"}
+    assert all(commands[name].startswith("python -m ") for name in commands.keys() - launched)
 
 
 def test_dvc_restores_expensive_outputs(document):

@@ -1,34 +1,26 @@
 """The loss, the layout and the trainer, held to TRL's own trainer on a tiny model."""
 
-import json
-import re
-
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig, PeftModel
-from safetensors.torch import load_file
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, set_seed
 from trl import DPOConfig, DPOTrainer
 
-from persodpo.errors import UserError
-from persodpo.model_params import TransformersModel
 from persodpo.pairing import Pair, pair_weights
-from persodpo.params import MethodParams, TrainParams, load_params
-from persodpo.training.collator import SharedPromptCollator
+from persodpo.training.collator import PromptCollator
 from persodpo.training.groups import group_pairs, tokenize_group
-from persodpo.training.loss import dpo_losses, shared_prompt_logps
+from persodpo.training.loss import answer_logps, dpo_losses
 from persodpo.training.reference import reference_logps
-from persodpo.training.run import train_policy
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
 LORA = {"task_type": "CAUSAL_LM", "r": 4, "target_modules": "all-linear"}
 
 
-def make_pair(prompt_id, prompt, chosen, rejected, scores=(0.9, 0.4)):
+def make_pair(prompt_id, prompt, chosen, rejected, scores=(0.9, 0.4), cut=(False, False)):
     return Pair.model_validate(
         {
             "prompt": [{"role": "user", "content": prompt}],
@@ -39,6 +31,8 @@ def make_pair(prompt_id, prompt, chosen, rejected, scores=(0.9, 0.4)):
             "model_rejected": "b",
             "score_chosen": scores[0],
             "score_rejected": scores[1],
+            "cut_chosen": cut[0],
+            "cut_rejected": cut[1],
         }
     )
 
@@ -49,7 +43,7 @@ PAIRS = [
         "p1", "Where is the tower?", "In Paris, by the river.", "tower tower tower", (0.9, 0)
     ),
     make_pair("p1", "Where is the tower?", "No.", "tower tower tower", (0.4, 0)),
-    make_pair("p2", "And how high is it, do you know?", "330 metres.", "High."),
+    make_pair("p2", "And how high is it, do you know?", "330 metres.", "High.", (0.9, 0.2)),
 ]
 
 
@@ -72,22 +66,31 @@ def perturb(trainer):
                 weight.copy_(torch.randn(weight.shape) * 0.3)
 
 
-def ours(tiny_model, tokenizer, folder, weights=(1.0, 1.0, 1.0, 1.0), sft_weight=0.0, **changes):
-    values = iter(weights)
+def collated(folder, model, tokenizer, weights, offsets=None, layout="shared"):
+    """The rows of PAIRS as the trainer takes them, and their collator."""
+    values = iter(zip(weights, offsets or [0.0] * len(weights), strict=True))
+    collator = PromptCollator(tokenizer.pad_token_id, layout)
+    rows = []
+    for row in group_pairs(PAIRS):
+        mine = [next(values) for _ in row["chosen"]]
+        per_pair = {"weight": [w for w, _ in mine], "offset": [o for _, o in mine]}
+        rows.append(row | tokenize_group(row, tokenizer, 512) | per_pair)
+    references = reference_logps(model, {}, rows, collator, folder / "reference")
+    return [r | {"reference": each} for r, each in zip(rows, references, strict=True)], collator
+
+
+def ours(
+    tiny_model, tokenizer, folder, weights=(1.0, 1.0, 1.0, 1.0), sft_weight=0.0, offsets=None,
+    layout="shared", plan=((0, 1),), **changes,
+):  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    collator = SharedPromptCollator(tokenizer.pad_token_id)
-    rows = [
-        row
-        | tokenize_group(row, tokenizer, 512)
-        | {"weight": [next(values) for _ in row["chosen"]]}
-        for row in group_pairs(PAIRS)
-    ]
-    references = reference_logps(model, rows, collator, folder / "reference")
-    rows = [row | {"reference": each} for row, each in zip(rows, references, strict=True)]
+    rows, collator = collated(folder, model, tokenizer, weights, offsets, layout)
     trainer = ScoreWeightedDPOTrainer(
+        plan=[list(each) for each in plan],
+        steps=1,
         sft_weight=sft_weight,
         model=model,
-        args=config(folder, **({"per_device_train_batch_size": len(rows)} | changes)),
+        args=config(folder, **({"remove_unused_columns": False} | changes)),
         train_dataset=Dataset.from_list(rows),
         data_collator=collator,
         processing_class=tokenizer,
@@ -112,16 +115,21 @@ def stock(tiny_model, tokenizer, folder, **changes):
 
 
 def loss_and_gradient(trainer):
-    batch = next(iter(trainer.get_train_dataloader()))
+    """Of the mean over all passes of a step."""
+    batches = list(trainer.get_train_dataloader())
     trainer.model.zero_grad()
-    loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch))
+    losses = [
+        trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)) for batch in batches
+    ]
+    loss = sum(losses) / len(losses)
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.requires_grad])
     return loss.item(), gradient
 
 
-def test_weight_1_is_trls_own_loss_and_gradient(tiny_model, tokenizer, tmp_path):
-    loss, gradient = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path))
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_weight_1_is_trls_own_loss_and_gradient(tiny_model, tokenizer, tmp_path, layout):
+    loss, gradient = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path, layout=layout))
     expected, expected_gradient = loss_and_gradient(stock(tiny_model, tokenizer, tmp_path))
     assert expected != pytest.approx(np.log(2), abs=1e-3)  # the adapter does act
     assert loss == pytest.approx(expected, abs=1e-5)
@@ -154,18 +162,24 @@ def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(tiny_model, to
     assert with_sft - without == pytest.approx(2.0 * np.mean(nll), rel=1e-4)
 
 
-def test_pairs_count_alike_whatever_they_are_batched_with(tiny_model, tokenizer, tmp_path):
+@pytest.mark.parametrize("plan", [((0,), (1,)), ((1, 0), ()), ((0,), (), (1,), ())])
+def test_pairs_count_alike_however_a_step_is_cut(tiny_model, tokenizer, tmp_path, plan):
     together, gradient = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path))
-    alone = ours(tiny_model, tokenizer, tmp_path, per_device_train_batch_size=1)
-    alone.model.zero_grad()
-    losses = []
-    for batch in alone.get_train_dataloader():
-        loss = alone.compute_loss(alone.model, alone._prepare_inputs(batch))
-        (loss / 2).backward()
-        losses.append(loss.item())
-    summed = torch.cat([p.grad.flatten() for p in alone.model.parameters() if p.requires_grad])
-    assert np.mean(losses) == pytest.approx(together, abs=1e-5)
+    passes = {"gradient_accumulation_steps": len(plan)}
+    cut = ours(tiny_model, tokenizer, tmp_path, plan=plan, **passes)
+    loss, summed = loss_and_gradient(cut)
+    assert loss == pytest.approx(together, abs=1e-5)
     assert (summed - gradient).norm() <= 1e-4 * gradient.norm()
+
+
+def test_an_offset_demands_a_margin(tiny_model, tokenizer, tmp_path):
+    """ODPO's loss: the same as if the rewards' margin were smaller by the offset."""
+    trainer = ours(tiny_model, tokenizer, tmp_path, offsets=(0.5, 1.0, 0.0, 2.0))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    rewards = 0.5 * (answer_logps(trainer.model, batch).logps - batch["reference"])
+    margins = (rewards[batch["chosen"]] - rewards[batch["rejected"]]).detach().double().numpy()
+    expected = np.logaddexp(0, -(margins - [0.5, 1.0, 0.0, 2.0])).mean()
+    assert loss_and_gradient(trainer)[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
@@ -176,8 +190,28 @@ def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
     log, expected = trainer.state.log_history[0], reference.state.log_history[0]
     for name in ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"):
         assert log[name] == pytest.approx(expected[name], abs=1e-5)
+    for name in ("logps/chosen", "logps/rejected"):
+        assert log[name] == pytest.approx(expected[name], rel=1e-5)
     assert log["loss/dpo"] == pytest.approx(expected["loss"], abs=1e-4)
-    assert log["weight/mean"] == pytest.approx(1.0)
+    assert [log[f"weight/{name}"] for name in ("min", "mean", "max")] == [0.5, 1.0, 2.0]
+    assert log["num_tokens"] < expected["num_tokens"] / 1.8
+    # the differences .5, .9, .4, .7 in their thirds, and all thirds together the whole
+    thirds = [log[f"rewards/accuracies_{name}_margin"] for name in ("small", "middle", "large")]
+    counts = (2, 1, 1)
+    assert np.average(thirds, weights=counts) == pytest.approx(log["rewards/accuracies"])
+    assert expected.keys() - log.keys() == set()  # whatever TRL logs is there
+
+
+def test_numbers_of_single_tokens_are_trls(tiny_model, tokenizer, tmp_path, monkeypatch):
+    """Where no answer is in two pairs, entropy, logits and accuracy are TRL's, too."""
+    monkeypatch.setattr("test_training.PAIRS", [PAIRS[0], PAIRS[3]])
+    trainer = ours(tiny_model, tokenizer, tmp_path, weights=(1.0, 1.0))
+    reference = stock(tiny_model, tokenizer, tmp_path)
+    for each in (trainer, reference):
+        each.train()
+    log, expected = trainer.state.log_history[0], reference.state.log_history[0]
+    for name in ("entropy", "logits/chosen", "logits/rejected", "mean_token_accuracy"):
+        assert log[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6)
 
 
 answers = st.lists(st.integers(3, 200), min_size=1, max_size=5)
@@ -188,16 +222,14 @@ answers = st.lists(st.integers(3, 200), min_size=1, max_size=5)
         st.tuples(st.lists(st.integers(3, 200), min_size=1, max_size=6),
                   st.lists(answers, min_size=2, max_size=4)),
         min_size=1, max_size=3,
-    )
+    ),
+    layout=st.sampled_from(["shared", "separate"]),
 )  # fmt: skip
-def test_a_shared_prompt_gives_the_log_probabilities_of_separate_rows(rows, tiny_model):
+def test_either_layout_gives_the_log_probabilities_of_plain_rows(rows, layout, tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    batch = SharedPromptCollator(pad_token_id=2)(
-        [{"prompt_ids": p, "answer_ids": a, "chosen": [0], "rejected": [1], "weight": [1.0]}
-         for p, a in rows]
-    )  # fmt: skip
+    batch = PromptCollator(2, layout)([{"prompt_ids": p, "answer_ids": a} for p, a in rows])
     with torch.no_grad():
-        shared = shared_prompt_logps(model, batch)
+        ours = answer_logps(model, batch)
         expected = []
         for prompt, row_answers in rows:
             for answer in row_answers:
@@ -206,28 +238,28 @@ def test_a_shared_prompt_gives_the_log_probabilities_of_separate_rows(rows, tiny
                 expected.append(
                     sum(logps[i, t].item() for i, t in zip(positions, answer, strict=True))
                 )
-    assert shared.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert ours.logps.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_reference_values_are_computed_once(tiny_model, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    collator = SharedPromptCollator(tokenizer.pad_token_id)
+    collator = PromptCollator(tokenizer.pad_token_id)
     rows = [tokenize_group(row, tokenizer, 512) for row in group_pairs(PAIRS)]
     passes = []
-    hook = model.register_forward_hook(lambda *_: passes.append(1))
-    first = reference_logps(model, rows, collator, tmp_path)
+    model.register_forward_hook(lambda *_: passes.append(1))
+    first = reference_logps(model, {"weights": "a"}, rows, collator, tmp_path)
     assert len(passes) == 2
     # the other way round, and in other company: nothing is computed again
     fewer = [{**rows[0], "answer_ids": rows[0]["answer_ids"][1:]}]
-    assert reference_logps(model, [rows[1], *fewer], collator, tmp_path) == [
-        first[1],
-        first[0][1:],
-    ]
+    others = [rows[1], *fewer]
+    again = reference_logps(model, {"weights": "a"}, others, collator, tmp_path)
+    assert again == [first[1], first[0][1:]]
     assert len(passes) == 2
-    hook.remove()
     with torch.no_grad():
         next(model.parameters()).mul_(1.1)
-    assert reference_logps(model, rows, collator, tmp_path) != first  # other weights, other values
+    # another model's values are its own
+    assert reference_logps(model, {"weights": "b"}, rows, collator, tmp_path) != first
+    assert len(passes) == 4
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1), st.floats(0.05, 5))
@@ -244,92 +276,9 @@ def test_the_loss_of_a_pair(logps, beta):
     losses, rewards = dpo_losses(
         torch.tensor([chosen, rejected], dtype=torch.float64),
         torch.tensor([ref_chosen, ref_rejected], dtype=torch.float64),
-        torch.tensor([0]), torch.tensor([1]), beta,
+        torch.tensor([0]), torch.tensor([1]), beta, torch.zeros(1),
     )  # fmt: skip
     margin = beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
     assert losses.item() == pytest.approx(np.logaddexp(0, -margin), abs=1e-9)
     assert rewards.tolist() == pytest.approx([beta * (chosen - ref_chosen),
                                               beta * (rejected - ref_rejected)])  # fmt: skip
-
-
-def test_pairs_are_grouped_by_prompt():
-    first, second = group_pairs(PAIRS)
-    assert first["answers"] == ["In Paris, by the river.", "No.", "tower tower tower"]
-    assert list(zip(first["chosen"], first["rejected"], strict=True)) == [(0, 1), (0, 2), (1, 2)]
-    assert first["difference"] == pytest.approx([0.5, 0.9, 0.4])
-    assert second["prompt_id"] == "p2"
-
-
-def test_the_tokens_are_the_chat_templates(tokenizer):
-    group = group_pairs(PAIRS)[0]
-    tokens = tokenize_group(group, tokenizer, 512)
-    whole = tokenizer.decode(tokens["prompt_ids"] + tokens["answer_ids"][0])
-    assert "user\nWhere is the tower?<|im_end|>\n<|im_start|>assistant\nIn Paris, by" in whole
-    assert whole.endswith("river.<|im_end|>\n")
-    length = len(tokens["prompt_ids"]) + max(map(len, tokens["answer_ids"]))
-    tokenize_group(group, tokenizer, length)
-    with pytest.raises(UserError, match=re.escape(f"more than train.max_length = {length - 1}")):
-        tokenize_group(group, tokenizer, length - 1)
-
-
-@pytest.fixture
-def settings(tiny_model):
-    shipped = load_params().train.model_dump()
-    params = TrainParams.model_validate(
-        shipped | {"batch_size": 1, "gradient_accumulation": 1, "warmup_steps": 0, "lora_r": 4,
-                   "learning_rate": 0.05, "epochs": 2}
-    )  # fmt: skip
-    base = TransformersModel(backend="transformers", model=str(tiny_model), revision=None,
-                             persona=True, temperature=0.0, top_p=1.0, seed=0)  # fmt: skip
-    return params, base
-
-
-def test_a_whole_run(settings, tmp_path, tokenizer):
-    params, base = settings
-    method = MethodParams(pairs="persodpo", weight="score", sft_weight=1.0)
-    runs = [train_policy(PAIRS, method, params, base, tmp_path / name / "adapter") for name in "ab"]
-    log = runs[0].log
-    assert log["step"].tolist() == [1, 2, 3, 4]
-    assert {"loss", "grad_norm", "rewards/margins", "rewards/accuracies"} <= set(log.columns)
-    assert log["weight/mean"].between(0.5, 1).all()
-    assert runs[0].metrics["pairs"] == 4
-    assert log["loss"].tolist() == runs[1].log["loss"].tolist()  # same seed, same losses
-    assert sorted(file.name for file in (tmp_path / "a/adapter").iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors"]  # fmt: skip
-    saved = [(tmp_path / n / "adapter/adapter_config.json").read_text() for n in "ab"]
-    assert saved[0] == saved[1]
-    targets = json.loads(saved[0])["target_modules"]
-    assert targets == sorted(targets)
-    assert json.loads(saved[0])["base_model_name_or_path"] == base.model
-    one, two = (load_file(tmp_path / n / "adapter/adapter_model.safetensors") for n in "ab")
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    model = AutoModelForCausalLM.from_pretrained(base.model)
-    ids = torch.tensor([tokenizer("Where is the tower?")["input_ids"]])
-    before = model(ids).logits
-    after = PeftModel.from_pretrained(model, tmp_path / "a/adapter")(ids).logits
-    assert not torch.allclose(before, after)
-
-
-def test_methods_differ_in_what_they_say(settings, tmp_path):
-    params, base = settings
-    losses = {
-        name: train_policy(PAIRS, method, params, base, tmp_path / name).log["loss"].tolist()
-        for name, method in {
-            "none": MethodParams(pairs="persodpo", weight="none", sft_weight=0.0),
-            "score": MethodParams(pairs="persodpo", weight="score", sft_weight=0.0),
-            "sft": MethodParams(pairs="persodpo", weight="score", sft_weight=1.0),
-        }.items()
-    }
-    # at the first step the policy is the reference, and every pair's loss is log 2
-    pairs_at_first_step = group_pairs(PAIRS)
-    assert losses["none"][0] in [
-        pytest.approx(np.log(2) * len(row["chosen"]) / 2, rel=1e-4) for row in pairs_at_first_step
-    ]
-    assert losses["score"][0] < losses["none"][0] < losses["sft"][0]
-
-
-def test_no_pairs(settings, tmp_path):
-    params, base = settings
-    with pytest.raises(UserError, match="has no pairs to train on"):
-        train_policy([], MethodParams(pairs="dpo", weight="none", sft_weight=0), params, base,
-                     tmp_path)  # fmt: skip

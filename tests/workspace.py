@@ -36,8 +36,10 @@ class Workspace:
         params["generate"] |= {"max_tokens": 8}
         params["pool"] = ["smollm2_greedy", "reference"]
         params["models"]["smollm2_greedy"]["model"] = str(model)
-        del params["train"]["methods"]["persodpo"]
-        params["train"] |= {"lora_r": 2, "gradient_accumulation": 1, "warmup_steps": 0}
+        for method in ("persodpo", "persodpo_unweighted"):
+            del params["train"]["methods"][method]
+        params["train"]["warmup_steps"] = 0
+        params["train"]["lora"]["r"] = 2
         yaml.dump(params, path)
 
     def python(self, *arguments: str, fails: bool = False) -> str:

@@ -3,14 +3,20 @@
 A backend either reads answers that exist (`READERS`) or calls a model (`CALLERS`).
 Before the first call the cache is asked and the cost is estimated; every answer
 is in the cache as soon as it is received.
+
+Under several processes the main one looks into the cache and decides what is asked;
+then a model on this machine is asked by all of them, each a share, and a server by the
+main one.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.generation.cache import AnswerCache
 from persodpo.generation.cost import Estimate, Price, estimate, read_price
@@ -32,7 +38,10 @@ class Caller(Protocol):
         """One request per prompt, in the prompts' order; nothing is called."""
 
     def answer(self, requests: Sequence[Request], tally: Tally) -> None:
-        """Call the model and hand each answer to `tally.keep` as soon as it is received."""
+        """Call the model and hand each answer to `tally.keep` as soon as it is received.
+
+        Called in every process with the same requests; what this one keeps is its share.
+        """
 
 
 def _local_caller(*args: Any, **kwargs: Any) -> Caller:
@@ -87,15 +96,17 @@ def generate_responses(
         return Generated(rows, generation_metrics(rows, None, None))
     options = {"adapter": adapter} if adapter else {}
     caller = CALLERS[model.backend](name, model, params, **options)
-    requests = caller.requests(prompts, max_words)
-    cache, price = AnswerCache(), _price(name, model, params)
-    with cache.asking(requests[0]):
-        known, missing = _look_up(requests, cache)
-        plan = estimate(name, len(known) + len(missing), missing, price)
-        _check(plan, price, params)
+    requests = processes.from_main(lambda: caller.requests(prompts, max_words))
+    cache = AnswerCache()
+    # the other processes ask under the main one's lock, and wait for it in from_main
+    with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
+        known, missing, plan, price = processes.from_main(
+            lambda: _prepare(name, model, requests, params, cache)
+        )
         with Tally(plan, cache, price, params.max_cost_usd) as tally:
             if missing:
                 caller.answer(missing, tally)
+            tally.combine()
     known |= tally.answers
     answers = [known[request.key] for request in requests]
     keys = [None if request.key in tally.uncached else request.key for request in requests]
@@ -121,6 +132,21 @@ def estimate_model(
     requests = CALLERS[model.backend](name, model, params).requests(prompts, max_words)
     known, missing = _look_up(requests, cache)
     return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
+
+
+def _prepare(
+    name: str,
+    model: ModelParams,
+    requests: Sequence[Request],
+    params: GenerateParams,
+    cache: AnswerCache,
+) -> tuple[dict[str, Answer], list[Request], Estimate, Price | None]:
+    """All that is settled before the first call: see `_look_up`, `estimate`, and the price."""
+    price = _price(name, model, params)
+    known, missing = _look_up(requests, cache)
+    plan = estimate(name, len(known) + len(missing), missing, price)
+    _check(plan, price, params)
+    return known, missing, plan, price
 
 
 def _look_up(

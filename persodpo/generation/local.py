@@ -25,12 +25,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from persodpo import processes
 from persodpo.generation.decoding import ObjectClosed, RowSampler
 from persodpo.generation.prefill import read_prompts
 from persodpo.generation.request import Request, chat
 from persodpo.generation.tally import Tally
 from persodpo.model_params import TransformersModel
 from persodpo.models import (
+    ADAPTER_FILE,
     device,
     fast_dtype,
     folder_hash,
@@ -54,7 +56,7 @@ class TransformersCaller:
         name: The model's key in `params.yaml`.
         model: Its section there.
         params: The settings that all models share.
-        adapter: The folder of an adapter on top.
+        adapter: The folder of an adapter on top, or of a whole model that was trained from it.
     """
 
     def __init__(
@@ -91,7 +93,10 @@ class TransformersCaller:
         ]
 
     def answer(self, requests: Sequence[Request], tally: Tally) -> None:
-        """Load the model and let it answer; answers are kept batch by batch."""
+        """Load the model and let it answer, in each process a share; kept batch by batch."""
+        requests = processes.share(requests)
+        if not requests:
+            return
         tokenizer = load_tokenizer(self.model.model, self.model.revision, self.key)
         weights = self._load_weights()
         if self.params.batch_size:
@@ -102,11 +107,14 @@ class TransformersCaller:
 
     def _load_weights(self) -> PreTrainedModel:
         where = (self.model.model, self.model.revision, self.key)
+        dtype = fast_dtype(self.params.dtype)
         if self.adapter is None:
-            return load_causal_lm(*where, self.params.dtype)
+            return load_causal_lm(*where, dtype)
+        if not (self.adapter / ADAPTER_FILE).is_file():
+            return load_causal_lm(str(self.adapter), None, str(self.adapter), dtype)
         # merged, an adapter costs no time at each token; merged in float32, it loses nothing
-        policy = PeftModel.from_pretrained(load_causal_lm(*where, "float32"), str(self.adapter))
-        return policy.merge_and_unload().to(fast_dtype(self.params.dtype))
+        policy = PeftModel.from_pretrained(load_causal_lm(*where, torch.float32), str(self.adapter))
+        return policy.merge_and_unload().to(dtype)
 
 
 def answer_requests(

@@ -23,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.generation.cost import estimate_tokens
 from persodpo.generation.faults import CallError, as_call_error, redact
@@ -93,12 +94,14 @@ class OpenAICaller:
         ]
 
     def answer(self, requests: Sequence[Request], tally: Tally) -> None:
-        """Ask the server; each answer is kept before its connection asks again.
+        """Ask the server, in one process; each answer is kept before its connection asks again.
 
         Raises:
             UserError: The key is missing or refused, the budget is used up, or a request
                 stays without an answer. All answers received are kept.
         """
+        if not processes.is_main():
+            return
         try:
             asyncio.run(self._answer_all(requests, tally))
         except ExceptionGroup as group:  # what the connections raised

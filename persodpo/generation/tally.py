@@ -8,17 +8,22 @@ from typing import Any, Self
 import pandas as pd
 from tqdm import tqdm
 
+from persodpo import processes
 from persodpo.generation.cache import AnswerCache
 from persodpo.generation.cost import Estimate, Price, estimate_tokens
 from persodpo.generation.request import Request
 from persodpo.records import Answer, Response
 
+_COUNTED = ("answers", "uncached", "faults", "made", "failed", "tokens", "cost_usd")
+
 
 class Tally:
     """Keeps every answer in the cache as it comes, and counts.
 
+    Under several processes each has a tally of its own share, until `combine`.
+
     Args:
-        plan: What was estimated before the first call.
+        plan: What was estimated before the first call, for all processes.
         cache: Where answers are kept.
         price: The model's price; None on this machine.
         max_cost_usd: The budget.
@@ -41,7 +46,12 @@ class Tally:
         self.tokens = 0
         self.cost_usd = 0.0
         self.bar = tqdm(
-            total=plan.requests, initial=plan.cached, desc=plan.model, unit="answer", miniters=1
+            total=plan.requests,
+            initial=plan.cached,
+            desc=plan.model,
+            unit="answer",
+            miniters=1,
+            disable=not processes.is_main(),
         )
 
     def __enter__(self) -> Self:
@@ -64,6 +74,20 @@ class Tally:
         self.tokens += (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
         self.cost_usd += self._cost(request, answer)
         self.bar.update()
+        self._show()
+
+    def combine(self) -> None:
+        """Take over what the other processes have counted, so that all end with the same."""
+        own = len(self.answers)
+        parts = processes.gather([{name: getattr(self, name) for name in _COUNTED}])
+        self.answers = {key: answer for part in parts for key, answer in part["answers"].items()}
+        self.uncached = set().union(*(part["uncached"] for part in parts))
+        self.faults = sum((part["faults"] for part in parts), Counter())
+        self.made = sum(part["made"] for part in parts)
+        self.failed = sum(part["failed"] for part in parts)
+        self.tokens = sum(part["tokens"] for part in parts)
+        self.cost_usd = sum(part["cost_usd"] for part in parts)
+        self.bar.update(len(self.answers) - own)
         self._show()
 
     def _cost(self, request: Request, answer: Answer) -> float:

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from persodpo.errors import UserError
-from persodpo.models import ADAPTER_FILE, device, locate, weights_hash
+from persodpo.models import ADAPTER_FILE, device, locate
 
 # Where a tokenizer doesn't know its model's limit: what BERT and its kin have.
 USUAL_LIMIT = 512
@@ -92,16 +92,6 @@ def load_encoder(name: str, revision: str | None, key: str) -> SentenceTransform
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise _not_loaded(name, key, "a sentence encoder", error) from error
-
-
-def identity(name: str, revision: str | None, key: str) -> dict[str, str | None]:
-    """What tells a checkpoint from any other: its files' hash, or a pinned Hugging Face id.
-
-    Raises:
-        UserError: It can't be found.
-    """
-    weights = weights_hash(name, revision, key)
-    return {"weights": weights} if weights else {"model": name, "revision": revision}
 
 
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -1,8 +1,13 @@
-"""All metrics of all responses of a model, each different input judged once."""
+"""All metrics of all responses of a model, each different input judged once.
+
+Several processes score a share of the responses each.
+"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from persodpo import processes
+from persodpo.models import identity
 from persodpo.records import Prompt, Response, Score
 from persodpo.scorer_params import (
     EmbeddingCoherence,
@@ -11,7 +16,6 @@ from persodpo.scorer_params import (
     ScorersParams,
 )
 from persodpo.scorers import declared_metrics, embeddings, nli, unieval, word_vectors
-from persodpo.scorers.checkpoints import identity
 from persodpo.scorers.coherence import score_embedding_coherence, score_unieval_coherence
 from persodpo.scorers.consistency import score_consistency
 from persodpo.scorers.distance import score_distance
@@ -42,6 +46,16 @@ def score_responses(
     Raises:
         UserError: What stands behind a metric can't be found or used.
     """
+    scores = processes.join(_score(prompts, processes.share(responses), params))
+    if processes.is_main():
+        _tell_missing(scores, declared_metrics(params))
+    return scores
+
+
+def _score(
+    prompts: Sequence[Prompt], responses: Sequence[Response], params: ScorersParams
+) -> list[Score]:
+    """Score responses in this process; see `score_responses`."""
     by_id = {prompt.id: prompt for prompt in prompts}
     valid = [response for response in responses if response.contract == "valid"]
     asked = [by_id[response.id] for response in valid]
@@ -54,16 +68,21 @@ def score_responses(
             computed[key] = read_values(
                 responses[0].model, section.column, params.logged, asked, metric.low, metric.high
             )
-        missing = sum(value is None for value in computed[key])
-        if missing:
-            sys.stderr.write(
-                f"{metric.label} can't be computed for {missing} of {len(valid)} valid responses\n"
-            )
     rows = iter(range(len(valid)))
     return [
         _row(response, metrics, computed, next(rows) if response.contract == "valid" else None)
         for response in responses
     ]
+
+
+def _tell_missing(scores: Sequence[Score], metrics: Mapping[str, Metric]) -> None:
+    valid = [score for score in scores if score.contract == "valid"]
+    for key, metric in metrics.items():
+        missing = sum(getattr(score, key) is None for score in valid)
+        if missing:
+            sys.stderr.write(
+                f"{metric.label} can't be computed for {missing} of {len(valid)} valid responses\n"
+            )
 
 
 def _computed(

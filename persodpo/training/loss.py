@@ -1,35 +1,77 @@
 """Log-probabilities of answers, and the score-weighted DPO loss as pure functions of them."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 
 from persodpo.training.collator import Batch
 
+# Beside the logits, log-probabilities of the vocabulary are held for so many tokens at once.
+TOKENS_AT_ONCE = 128
 
-def shared_prompt_logps(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+
+class AnswerLogps(NamedTuple):
+    """What a model says of N answers with T tokens in all.
+
+    Attributes:
+        logps: (N,), log-probability of each answer given its prompt, in nats, in float32.
+        entropy: (T,), of the prediction of each answer token, in nats, without gradient.
+        is_top1: (T,), whether each answer token is the likeliest one.
+        mean_logit: (T,), mean over the vocabulary.
+    """
+
+    logps: torch.Tensor
+    entropy: torch.Tensor
+    is_top1: torch.Tensor
+    mean_logit: torch.Tensor
+
+
+def answer_logps(model: torch.nn.Module, batch: Batch) -> AnswerLogps:
     """Log-probability of each answer given its prompt.
 
     Args:
         model: A causal language model.
-        batch: N answers, as laid out by `SharedPromptCollator`.
-
-    Returns:
-        (N,), in nats, in float32.
+        batch: N answers, as laid out by `PromptCollator`.
     """
+    kept = int(batch["logits_to_keep"])
     output = model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
         attention_mask=batch["attention_mask"],
-        logits_to_keep=int(batch["logits_to_keep"]),
+        logits_to_keep=kept,
         use_cache=False,
     )
     # a flat index_select, because the gradient of indexing by two tensors adds in any order
-    places = batch["token_row"] * output.logits.shape[1] + batch["token_column"]
-    predictions = output.logits.flatten(0, 1).index_select(0, places).float()
-    # cross_entropy never holds the log-probabilities of the whole vocabulary twice
-    token_logps = -F.cross_entropy(predictions, batch["token_id"], reduction="none")
+    places = batch["token_row"] * kept + batch["token_column"]
+    logits = output.logits[:, -kept:].flatten(0, 1)
+    parts = [
+        _predicted(logits, places[start : start + TOKENS_AT_ONCE], ids)
+        for start, ids in zip(
+            range(0, len(places), TOKENS_AT_ONCE),
+            torch.split(batch["token_id"], TOKENS_AT_ONCE),
+            strict=True,
+        )
+    ]
+    token_logps, entropy, is_top1, mean_logit = (
+        torch.cat(each) for each in zip(*parts, strict=True)
+    )
     answers = token_logps.new_zeros(len(batch["answer_length"]))
-    return answers.index_add(0, batch["token_answer"], token_logps)
+    answers = answers.index_add(0, batch["token_answer"], token_logps)
+    return AnswerLogps(answers, entropy, is_top1, mean_logit)
+
+
+def _predicted(
+    logits: torch.Tensor, places: torch.Tensor, ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probability of some answer tokens, and numbers about their predictions."""
+    predictions = logits.index_select(0, places).float()
+    # cross_entropy never holds the log-probabilities of the whole vocabulary twice
+    token_logps = -F.cross_entropy(predictions, ids, reduction="none")
+    with torch.no_grad():
+        log_p = predictions.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).sum(-1)
+        return token_logps, entropy, predictions.argmax(-1) == ids, predictions.mean(-1)
 
 
 def dpo_losses(
@@ -38,11 +80,13 @@ def dpo_losses(
     chosen: torch.Tensor,
     rejected: torch.Tensor,
     beta: float,
+    offset: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """DPO's loss of each pair (Rafailov et al., NeurIPS 2023, arXiv:2305.18290, equation 7).
 
-    -log sigmoid(r_chosen - r_rejected), where an answer's implicit reward r is
-    beta times its log-ratio between policy and reference model.
+    -log sigmoid(r_chosen - r_rejected - offset), where an answer's implicit reward r is
+    beta times its log-ratio between policy and reference model. Plain DPO has no
+    offset; with one it is ODPO (Amini et al., ACL 2024, arXiv:2402.10571, equation 7).
 
     Args:
         policy: (N,), log-probability of each answer under the policy.
@@ -50,12 +94,13 @@ def dpo_losses(
         chosen: (M,), index of each pair's chosen answer.
         rejected: (M,), index of its rejected answer.
         beta: How strongly the policy is held to the reference; larger is closer.
+        offset: (M,), by how much the chosen answer's reward is to exceed the rejected one's.
 
     Returns:
         The losses (M,), not weighted, and the implicit rewards (N,).
     """
     rewards = beta * (policy - reference)
-    return -F.logsigmoid(rewards[chosen] - rewards[rejected]), rewards
+    return -F.logsigmoid(rewards[chosen] - rewards[rejected] - offset), rewards
 
 
 def chosen_nll(

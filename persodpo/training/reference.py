@@ -1,13 +1,14 @@
 """Log-probabilities of answers under the reference model, each computed once and kept.
 
-They depend on the base model's weights, its number format and the tokens, not on
-scores, weights, margins, beta or the learning rate. So they are kept under the
-cache folder from one method and experiment to the next.
+They depend on the base model, its number format and the tokens, not on scores,
+weights, margins, beta or the learning rate. So they are kept under the cache folder
+from one method and experiment to the next, and the policy is trained without a second
+model in memory.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,27 @@ import torch
 from diskcache import Cache
 from tqdm import tqdm
 from transformers import PreTrainedModel
-from trl.trainer.utils import hash_module
 
-from persodpo.training.collator import SharedPromptCollator
-from persodpo.training.loss import shared_prompt_logps
+from persodpo import processes
+from persodpo.training.collator import PromptCollator
+from persodpo.training.loss import answer_logps
 
 
 def reference_logps(
     model: PreTrainedModel,
+    identity: Mapping[str, Any],
     rows: Sequence[dict[str, Any]],
-    collator: SharedPromptCollator,
+    collator: PromptCollator,
     folder: Path,
 ) -> list[list[float]]:
     """Look up or compute the log-probability of every answer.
 
+    Several processes share what is to be computed.
+
     Args:
         model: The reference model, without an adapter.
+        identity: What tells it from any other: its weights' hash or id and revision, and
+            its number format.
         rows: Tokenised rows of the training set.
         collator: Lays a row out for the model.
         folder: Where the values are kept; safe for several processes at once.
@@ -38,23 +44,46 @@ def reference_logps(
     Returns:
         Per row, one value per answer, in nats.
     """
-    base = f"{hash_module(model)} {model.dtype}"
+    keys = [_keys(identity, row) for row in rows]
+    with Cache(str(folder)) as cache:
+        known = {key: cache.get(key) for of_row in keys for key in of_row}
+        # one process looks up for all, because another may keep a value in between
+        known = processes.gather([known])[0]
+        missing = [
+            (row, of_row)
+            for row, of_row in zip(rows, keys, strict=True)
+            if any(known[key] is None for key in of_row)
+        ]
+        computed: dict[str, float] = {}
+        for row, of_row in tqdm(
+            processes.share(missing),
+            desc="Reference log-probabilities",
+            unit="prompt",
+            disable=not processes.is_main(),
+        ):
+            values = dict(zip(of_row, _compute(model, row, collator), strict=True))
+            with cache.transact():
+                for key, value in values.items():
+                    cache[key] = value
+            computed |= values
+        for values in processes.gather([computed]):
+            known |= values
+    return [[known[key] for key in of_row] for of_row in keys]
+
+
+def _compute(model: PreTrainedModel, row: dict[str, Any], collator: PromptCollator) -> list[float]:
     model.eval()
-    with Cache(str(folder)) as cache, torch.no_grad():
-        for row in tqdm(rows, desc="Reference log-probabilities", unit="prompt"):
-            keys = _keys(base, row)
-            if any(key not in cache for key in keys):
-                batch = collator([row])
-                on_device = {name: value.to(model.device) for name, value in batch.items()}
-                values = shared_prompt_logps(model, on_device).tolist()
-                with cache.transact():
-                    for key, value in zip(keys, values, strict=True):
-                        cache[key] = value
-        return [[cache[key] for key in _keys(base, row)] for row in rows]
+    batch = {name: value.to(model.device) for name, value in collator([row]).items()}
+    with torch.no_grad():
+        values: list[float] = answer_logps(model, batch).logps.tolist()
+    return values
 
 
-def _keys(base: str, row: dict[str, Any]) -> list[str]:
+def _keys(identity: Mapping[str, Any], row: dict[str, Any]) -> list[str]:
+    """A key per answer: of the model and the tokens, whatever stands beside them."""
     return [
-        hashlib.sha256(json.dumps([base, row["prompt_ids"], answer]).encode()).hexdigest()
+        hashlib.sha256(
+            json.dumps([dict(identity), row["prompt_ids"], answer], sort_keys=True).encode()
+        ).hexdigest()
         for answer in row["answer_ids"]
     ]

@@ -1,38 +1,52 @@
-"""One training run: from a pair set and a method's settings to a LoRA adapter."""
+"""One training run: from a pair set and a method's settings to a policy.
+
+A policy is a LoRA adapter, or a whole model if all weights are trained.
+"""
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
 from trl import DPOConfig
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.model_params import TransformersModel
-from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.pairing import Pair, pair_weights
-from persodpo.params import MethodParams, TrainParams
-from persodpo.records import write_text
+from persodpo.models import (
+    ADAPTER_FILE,
+    device,
+    fast_dtype,
+    identity,
+    load_causal_lm,
+    load_tokenizer,
+)
+from persodpo.pairing import Pair
+from persodpo.params import LoraParams, MethodParams, TrainParams
+from persodpo.records import Prompt, write_text
 from persodpo.stage import cache_folder
-from persodpo.training.collator import SharedPromptCollator
-from persodpo.training.groups import group_pairs, tokenize_group
+from persodpo.training.batches import plan_passes, steps_per_epoch
+from persodpo.training.checkpoints import last_checkpoint, run_folder
+from persodpo.training.collator import PromptCollator
+from persodpo.training.layout import choose_layout
 from persodpo.training.reference import reference_logps
+from persodpo.training.rows import split, training_rows
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training leaves beside the adapter.
+    """What a training leaves beside the policy.
 
     Attributes:
-        log: One row per logged step, with the columns of TRL's log.
+        log: One row per step, with the columns of TRL's log and this project's.
         metrics: Headline numbers.
     """
 
@@ -42,128 +56,210 @@ class TrainingRun:
 
 def train_policy(
     pairs: Sequence[Pair],
+    prompts: Sequence[Prompt],
     method: MethodParams,
     params: TrainParams,
     base: TransformersModel,
-    adapter_folder: Path,
+    max_words: int,
+    policy: Path,
 ) -> TrainingRun:
-    """Fine-tune the base model on a pair set and save the adapter.
+    """Fine-tune the base model on a pair set and save the policy.
+
+    A run that was killed goes on from its last checkpoint. Under `accelerate launch` the
+    processes share each step's prompts.
 
     Args:
         pairs: The pair set of the method.
+        prompts: The prompts that the pairs belong to.
         method: The method's loss.
         params: The settings that all methods share.
         base: The model that is trained.
-        adapter_folder: Where the adapter is written, in PEFT's format as safetensors.
+        max_words: The most words an answer may have, as told in the prompt.
+        policy: The folder that gets an adapter in PEFT's format, or a whole model with
+            its tokenizer, as safetensors.
 
     Returns:
         The log and the headline numbers.
 
     Raises:
         UserError: The pair set is empty, a prompt is too long, or the base model can't
-            be found or has no chat template.
+            be found, has no chat template or can't be quantised here.
     """
     if not pairs:
         raise UserError(
             f"The pair set {method.pairs} has no pairs to train on; run the stage pair."
         )
-    key = f"params.yaml: models.{params.model}.model"
-    tokenizer = load_tokenizer(base.model, base.revision, key)
-    collator = SharedPromptCollator(tokenizer.pad_token_id)
-    rows = [
-        row | tokenize_group(row, tokenizer, params.max_length)
-        for row in _weighted_rows(pairs, method, params)
-    ]
-    weights = load_causal_lm(base.model, base.revision, key, params.dtype)
-    references = reference_logps(weights, rows, collator, cache_folder() / "reference")
-    rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
-    adapter_folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=cache_folder()) as scratch:
-        trainer = ScoreWeightedDPOTrainer(
-            sft_weight=method.sft_weight,
-            model=weights,
-            args=_config(params, scratch),
-            train_dataset=Dataset.from_list(rows),
-            data_collator=collator,
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                task_type="CAUSAL_LM",
-                r=params.lora_r,
-                lora_alpha=params.lora_alpha,
-                target_modules="all-linear",
-            ),
-        )
-        trainer.train()
-        finished = Path(scratch, "adapter")
-        trainer.model.save_pretrained(finished)
+    tokenizer = load_tokenizer(base.model, base.revision, _key(params))
+    rows = training_rows(pairs, prompts, method, params, base, tokenizer, max_words)
+    folder = run_folder(
+        cache_folder(),
+        {
+            "rows": rows,
+            "method": method.model_dump(),
+            "params": params.model_dump(exclude={"methods", "checkpoint_steps"}),
+            "base": identity(base.model, base.revision, _key(params)),
+            "processes": processes.count(),
+        },
+    )
+    trainer = _trainer(rows, method, params, base, tokenizer, folder)
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finished = folder / "finished"
+    trainer.save_model(str(finished))
+    trainer.accelerator.wait_for_everyone()
+    if processes.is_main():
         _make_reproducible(finished, base)
-        shutil.rmtree(adapter_folder, ignore_errors=True)
-        shutil.move(finished, adapter_folder)
-    return _summary(trainer, n_pairs=len(pairs), n_prompts=len(rows))
+        shutil.rmtree(policy, ignore_errors=True)
+        policy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(finished, policy)
+        shutil.rmtree(folder)
+    return _summary(trainer, rows)
 
 
-def _make_reproducible(adapter: Path, base: TransformersModel) -> None:
-    """Take out of a saved adapter what differs between two equal runs."""
-    # an empty form, not a model card
-    (adapter / "README.md").unlink(missing_ok=True)
-    file = adapter / "adapter_config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base.model  # not the folder of this machine
-    config["revision"] = base.revision
-    config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set
-    write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+def _key(params: TrainParams) -> str:
+    return f"params.yaml: models.{params.model}.model"
 
 
-def _weighted_rows(
-    pairs: Sequence[Pair], method: MethodParams, params: TrainParams
-) -> list[dict[str, Any]]:
-    """Group the pairs by prompt and give each its weight; normalised over the whole set."""
-    rows = group_pairs(pairs)
-    differences = [difference for row in rows for difference in row["difference"]]
-    weights = [1.0] * len(differences)
-    if method.weight == "score":
-        weights = pair_weights(
-            differences, params.weight_temperature, params.weight_normalisation
-        ).tolist()
-    one_by_one = iter(weights)
-    return [{**row, "weight": [next(one_by_one) for _ in row["difference"]]} for row in rows]
+def _trainer(
+    rows: Sequence[dict[str, Any]],
+    method: MethodParams,
+    params: TrainParams,
+    base: TransformersModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> ScoreWeightedDPOTrainer:
+    """The trainer, ready to run: weights loaded, reference log-probabilities looked up."""
+    dtype = fast_dtype(params.dtype)
+    nf4 = params.lora is not None and params.lora.quantisation == "nf4"
+    # all weights are trained in float32, since bfloat16 would round small steps away
+    stored = dtype if params.lora else torch.float32
+    weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
+    # as the trainer computes, so that the policy starts as its reference
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+        layout = choose_layout(params.layout, weights, rows, tokenizer.pad_token_id)
+        collator = PromptCollator(tokenizer.pad_token_id, layout)
+        references = reference_logps(
+            weights,
+            {
+                **identity(base.model, base.revision, _key(params)),
+                "dtype": [str(stored), str(dtype), nf4],
+            },
+            rows,
+            collator,
+            cache_folder() / "reference",
+        )
+    rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
+    train, held_out = split(rows, params.held_out, params.seed)
+    counts = [len(row["weight"]) for row in train]
+    batch = (params.batch_unit, params.batch_size)
+    plan = plan_passes(
+        counts,
+        [len(row["prompt_ids"]) + sum(map(len, row["answer_ids"])) for row in train],
+        *batch,
+        passes=params.passes * processes.count(),
+        epochs=params.epochs,
+        seed=params.seed,
+    )
+    return ScoreWeightedDPOTrainer(
+        plan=plan,
+        steps=steps_per_epoch(counts, *batch),
+        sft_weight=method.sft_weight,
+        model=weights,
+        args=_config(method, params, folder),
+        train_dataset=Dataset.from_list(train),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
+        data_collator=collator,
+        processing_class=tokenizer,
+        peft_config=_lora(params.lora) if params.lora else None,
+        callbacks=([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
+    )
 
 
-def _config(params: TrainParams, folder: str) -> DPOConfig:
+def _lora(params: LoraParams) -> LoraConfig:
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=params.r,
+        lora_alpha=params.alpha,
+        target_modules=params.targets,
+    )
+
+
+def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfig:
+    stops_early = params.early_stopping is not None
     return DPOConfig(
-        output_dir=folder,
-        learning_rate=params.learning_rate,
-        num_train_epochs=params.epochs,
-        per_device_train_batch_size=params.batch_size,
-        gradient_accumulation_steps=params.gradient_accumulation,
+        output_dir=str(folder),
+        learning_rate=method.learning_rate,
+        num_train_epochs=1,  # the plan of passes holds all epochs
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=params.passes,
+        lr_scheduler_type=params.scheduler,
         warmup_steps=params.warmup_steps,
         max_grad_norm=params.max_grad_norm,
         beta=params.beta,
         seed=params.seed,
         bf16=fast_dtype(params.dtype) is torch.bfloat16,
-        gradient_checkpointing=False,
+        use_cpu=device().type == "cpu",
+        gradient_checkpointing=params.gradient_checkpointing,
+        # says that batches bring the reference's log-probabilities, so no second model is loaded;
+        # with an adapter there is none anyway
+        precompute_ref_log_probs=params.lora is None,
+        remove_unused_columns=False,
         dataloader_pin_memory=device().type != "cpu",
         logging_steps=1,
         logging_first_step=True,
-        save_strategy="no",
+        eval_strategy="steps" if params.held_out else "no",
+        eval_steps=params.eval_steps,
+        save_strategy="steps",
+        save_steps=params.eval_steps if stops_early else params.checkpoint_steps,
+        save_total_limit=2,
+        load_best_model_at_end=stops_early,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
         report_to="none",
     )
 
 
-def _summary(trainer: ScoreWeightedDPOTrainer, n_pairs: int, n_prompts: int) -> TrainingRun:
+def _make_reproducible(policy: Path, base: TransformersModel) -> None:
+    """Take out of a saved policy what differs between two equal runs."""
+    (policy / "training_args.bin").unlink()
+    # an empty form, not a model card
+    (policy / "README.md").unlink(missing_ok=True)
+    file = policy / ADAPTER_FILE
+    if not file.is_file():
+        return
+    for other in policy.iterdir():  # an adapter's tokenizer is its base's
+        if not other.name.startswith("adapter_"):
+            other.unlink()
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base.model  # not the folder of this machine
+    config["revision"] = base.revision
+    if isinstance(config["target_modules"], list):
+        config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set
+    write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _summary(trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]) -> TrainingRun:
     history = pd.DataFrame(trainer.state.log_history)
-    log = history[history["loss"].notna()]
-    log = log.drop(columns=[c for c in log if str(c).startswith(("train_", "total_"))])
+    seconds = history["train_runtime"].dropna().iloc[-1]
+    of_the_end = history.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
+    history = history.drop(columns=of_the_end)
+    # losses and held-out losses of one step are rows of their own
+    log = history.groupby("step", as_index=False).first().dropna(subset="loss")
     last = log.tail(max(1, len(log) // 5))
+    evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
+    of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
     return TrainingRun(
-        log=log.set_index("step").reset_index(),
+        log=log,
         metrics={
-            "pairs": n_pairs,
-            "prompts": n_prompts,
+            "pairs": sum(len(row["weight"]) for row in rows),
+            "prompts": len(rows),
             "steps": int(trainer.state.global_step),
+            "tokens": int(log["num_tokens"].iloc[-1]),
             "loss": float(last["loss/total"].mean()),
             "reward_margin": float(last["rewards/margins"].mean()),
             "reward_accuracy": float(last["rewards/accuracies"].mean()),
-            "train_seconds": float(history["train_runtime"].dropna().iloc[-1]),
+            **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
+            "train_seconds": float(seconds),
         },
     )

@@ -1,9 +1,9 @@
 """ScoreWeightedDPOTrainer: TRL's DPOTrainer with a weight per pair and shared prompts.
 
-    loss = mean over pairs of  weight * dpo_loss  +  sft_weight * nll(chosen)
+    loss = mean over pairs of  weight * dpo_loss(offset)  +  sft_weight * nll(chosen)
 
 TRL 1.16 has no hook for a weight per pair: columns it doesn't know are dropped and
-its loss is computed in one long method. So three methods are replaced here, and
+its loss is computed in one long method. So four methods are replaced here, and
 nowhere else; `tests/test_training.py` holds them to TRL's own loss and gradient,
 and proves that a weight reaches the gradient.
 """
@@ -12,64 +12,131 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
 from trl import DPOTrainer
 
-from persodpo.training.collator import COLUMNS, Batch
-from persodpo.training.loss import chosen_nll, dpo_losses, shared_prompt_logps
+from persodpo import processes
+from persodpo.training.collator import Batch
+from persodpo.training.loss import AnswerLogps, answer_logps, chosen_nll, dpo_losses
+
+# Thirds of the training pairs by S_chosen - S_rejected, whose accuracy is logged one by one.
+MARGIN_BINS = ("small", "middle", "large")
 
 
 class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no types
     """DPO on rows that are prompts with their answers and weighted pairs.
 
     Args:
+        plan: The prompts of each pass through the model (see
+            `persodpo.training.batches.plan_passes`); it holds all epochs, so
+            `args.num_train_epochs` must be 1.
+        steps: Steps of the optimiser that see every pair once.
         sft_weight: Weight of the mean token NLL of the chosen answers; 0 leaves it out.
-        kwargs: As for `trl.DPOTrainer`. The training set has rows with COLUMNS, and
-            `SharedPromptCollator` lays them out.
+        kwargs: As for `trl.DPOTrainer`. Data sets have the rows that `PromptCollator`
+            lays out, so `args.remove_unused_columns` must be off.
     """
 
-    def __init__(self, sft_weight: float, **kwargs: Any) -> None:
+    def __init__(self, plan: list[list[int]], steps: int, sft_weight: float, **kwargs: Any) -> None:
+        self.plan = plan
         self.sft_weight = sft_weight
         super().__init__(**kwargs)
-        pairs = [len(weights) for weights in self.train_dataset["weight"]]
-        # Dividing a batch's summed loss by the pairs an average batch has, not by its own number,
-        # makes every pair of the training set count alike, whatever prompts it is batched with.
-        # The logged `loss` swings with a batch's pairs therefore; `loss/total` is their mean.
-        self._mean_pairs = sum(pairs) / len(pairs)
+        per_row = {
+            "train": [len(each) for each in self.train_dataset["weight"]],
+            "eval": [len(each) for each in self.eval_dataset["weight"]]
+            if self.eval_dataset
+            else [],
+        }
+        passes = self.args.gradient_accumulation_steps * self.args.world_size
+        # Dividing a pass's summed loss by the pairs that an average pass has, not by its own
+        # number, makes every pair count alike, whatever prompts it is batched with. The logged
+        # `loss` swings with a batch's pairs therefore; `loss/total` is their mean.
+        self._mean_pairs = {
+            "train": sum(per_row["train"]) / (steps * passes),
+            "eval": sum(per_row["eval"]) / max(len(per_row["eval"]), 1),
+        }
+        differences = [each for row in self.train_dataset["difference"] for each in row]
+        thirds = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
+        self._margin_edges = torch.tensor(differences, dtype=torch.float64).quantile(thirds)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # the rows are tokenised already
 
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = list(COLUMNS)
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset  # the rows have the reference model's log-probabilities already
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches as the plan has them."""
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.plan,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False
     ) -> torch.Tensor:
-        policy = shared_prompt_logps(model, inputs)
+        mode = "train" if self.model.training else "eval"
+        said = answer_logps(model, inputs)
         chosen, rejected, weight = (inputs[name] for name in ("chosen", "rejected", "weight"))
-        losses, rewards = dpo_losses(policy, inputs["reference"], chosen, rejected, self.beta)
-        nll = chosen_nll(policy, inputs["answer_length"], chosen)
-        expected_pairs = self.args.per_device_train_batch_size * self._mean_pairs
-        loss: torch.Tensor = (weight * losses + self.sft_weight * nll).sum() / expected_pairs
-        margins = rewards[chosen] - rewards[rejected]
-        self._record(
-            {
-                "loss/total": weight * losses + self.sft_weight * nll,
-                "loss/dpo": losses,
-                "loss/nll_chosen": nll,
-                "rewards/chosen": rewards[chosen],
-                "rewards/rejected": rewards[rejected],
-                "rewards/margins": margins,
-                "rewards/accuracies": (margins > 0).float(),
-                "weight/mean": weight,
-            }
+        losses, rewards = dpo_losses(
+            said.logps, inputs["reference"], chosen, rejected, self.beta, inputs["offset"]
         )
+        nll = chosen_nll(said.logps, inputs["answer_length"], chosen)
+        total = weight * losses + self.sft_weight * nll
+        margins = rewards[chosen] - rewards[rejected]
+        right = (margins > 0).float()
+        per_pair = {
+            "loss/total": total,
+            "loss/dpo": losses,
+            "loss/nll_chosen": nll,
+            "rewards/chosen": rewards[chosen],
+            "rewards/rejected": rewards[rejected],
+            "rewards/margins": margins,
+            "rewards/accuracies": right,
+            "weight/mean": weight,
+            "logps/chosen": said.logps[chosen],
+            "logps/rejected": said.logps[rejected],
+        }
+        edges = self._margin_edges.to(inputs["difference"])
+        bins = torch.bucketize(inputs["difference"], edges)
+        for number, name in enumerate(MARGIN_BINS):
+            per_pair[f"rewards/accuracies_{name}_margin"] = right[bins == number]
+        self._record(mode, per_pair | _per_token(said, inputs), inputs)
+        loss: torch.Tensor = total.sum() / self._mean_pairs[mode]
         return loss
 
-    def _record(self, values: dict[str, torch.Tensor]) -> None:
-        """Keep values (M,) for the log, which shows their mean over the pairs since the last."""
-        metrics: defaultdict[str, list[float]] = self._metrics["train"]
-        for name, value in values.items():
-            # as objects, since processes have different numbers of pairs
-            metrics[name] += gather_object(value.detach().tolist())
+    def _record(self, mode: str, values: dict[str, torch.Tensor], inputs: Batch) -> None:
+        """Keep values for the log, which shows their mean over pairs or tokens since the last."""
+        metrics: defaultdict[str, list[float]] = self._metrics[mode]
+        tokens = int((inputs["position_ids"] > 0).sum()) + len(inputs["input_ids"])
+        mine = {name: value.detach().tolist() for name, value in values.items()}
+        # as objects, since processes have different numbers of pairs
+        for theirs, their_tokens in processes.gather([(mine, tokens)]):
+            for name, each in theirs.items():
+                if each:
+                    metrics[name] += each
+            if mode == "train":
+                self._total_train_tokens += their_tokens
+            weights = theirs["weight/mean"]
+            for name, extreme in (("weight/min", min), ("weight/max", max)):
+                if weights:
+                    metrics[name] = [extreme([*metrics[name], *weights])]
+        metrics["num_tokens"] = [self._total_train_tokens]
+
+
+def _per_token(said: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
+    """TRL's numbers over the tokens of answers, here of each different answer once."""
+    is_chosen = torch.zeros_like(inputs["answer_length"], dtype=torch.bool)
+    is_rejected = is_chosen.clone()
+    is_chosen[inputs["chosen"]] = True
+    is_rejected[inputs["rejected"]] = True
+    chosen, rejected = (each[inputs["token_answer"]] for each in (is_chosen, is_rejected))
+    return {
+        "entropy": said.entropy[chosen | rejected],
+        "mean_token_accuracy": said.is_top1[chosen].float(),
+        "logits/chosen": said.mean_logit[chosen],
+        "logits/rejected": said.mean_logit[rejected],
+    }

@@ -1,0 +1,255 @@
+"""A trained method, made ready to be shared: python -m persodpo export METHOD --to FOLDER.
+
+What FOLDER gets:
+    *.safetensors, *.json, ...   the merged model with its tokenizer, for plain transformers
+    adapter/                     the adapter as trained, if there is one
+    prompt.txt                   what the model is asked, with placeholders and as an example
+    README.md                    the model card
+
+Nothing is uploaded, and nothing of the environment is written down but versions.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from persodpo.errors import UserError
+from persodpo.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
+from persodpo.model_params import TransformersModel
+from persodpo.models import ADAPTER_FILE, load_causal_lm, load_tokenizer, locate, weights_hash
+from persodpo.params import PARAMS_FILE, Params, load_params
+from persodpo.prompts import render_prompt
+from persodpo.records import Evaluated, Prompt, read_rows, write_text
+from persodpo.report import table_1, total_score
+from persodpo.scorers import declared_metrics
+from persodpo.scoring import Scale
+from persodpo.stage import ARTIFACTS, pick, read_json
+from persodpo.yaml12 import load_yaml
+
+LOCK_FILE = Path("dvc.lock")
+
+
+def export_method(method: str, target: Path, force: bool = False) -> Facts:
+    """Write a trained method's model, adapter, prompt and card into a folder.
+
+    An adapter is merged in float32. The model is saved in the number format of the base's
+    checkpoint (float32 if that names none), as large as the base itself and as its users expect;
+    in bfloat16 that rounds the weights once, as an evaluation in bfloat16 does, and adapter/ keeps
+    them exactly. A packaged GGUF file is float32 (see `persodpo.models`), which rounds nothing.
+
+    Args:
+        method: A key of `train.methods`.
+        target: The folder; it appears when it is whole.
+        force: Replace an earlier export.
+
+    Returns:
+        What the card tells.
+
+    Raises:
+        UserError: There is no such method, its policy is missing or belongs to another base, an
+            artifact or the base can't be read, or the folder exists.
+    """
+    params = load_params()
+    pick(params.train.methods, method, "train.methods")
+    target = target.resolve()
+    _refuse_target(target, force)
+    policy = ARTIFACTS / f"policies/{method}"
+    adapter = _is_adapter(policy, method, params)
+    facts = _gather(method, params, adapter)
+    example = _prompts("valid")[0]
+    with _atomic_folder(target) as folder:
+        tokenizer = _save_model(policy, params, facts.dtype, folder)
+        if adapter:
+            (folder / "adapter").mkdir()
+            for file in policy.iterdir():
+                shutil.copyfile(file, folder / "adapter" / file.name)
+        text = prompt_file(example, params.sample.max_words, tokenizer)
+        write_text(folder / PROMPT_FILE, text)
+        write_text(folder / "README.md", model_card(facts))
+    return facts
+
+
+def _refuse_target(target: Path, force: bool) -> None:
+    if not target.exists():
+        return
+    if not force:
+        raise UserError(
+            f"{target}: exists; name another folder with --to, or say --force to replace it."
+        )
+    # --force is no way to lose a folder of another kind
+    known = target.is_dir() and ((target / PROMPT_FILE).is_file() or not any(target.iterdir()))
+    if not known:
+        raise UserError(
+            f"{target}: --force replaces an earlier export or an empty folder, and this is neither "
+            f"(there is no {PROMPT_FILE} in it); name another folder with --to."
+        )
+
+
+@contextmanager
+def _atomic_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target that takes its place when all is written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        new = Path(scratch, "new")
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # safetensors writes files that only their owner may read
+        if target.exists():
+            target.rename(Path(scratch, "old"))
+        new.rename(target)
+
+
+def _is_adapter(policy: Path, method: str, params: Params) -> bool:
+    """Whether a policy is an adapter or a whole model.
+
+    Raises:
+        UserError: It is neither, or an adapter of another base than `train.model`'s.
+    """
+    file = policy / ADAPTER_FILE
+    if not file.is_file():
+        if (policy / "config.json").is_file():
+            return False
+        raise UserError(
+            f"{policy}: there is no trained policy; run dvc repro train@{method} to train it, or "
+            "dvc pull to fetch it."
+        )
+    config, base = read_json(file), params.trained_model()
+    trained_on = config.get("base_model_name_or_path"), config.get("revision")
+    if trained_on != (base.model, base.revision):
+        raise UserError(
+            f"{file}: the adapter was trained on {trained_on[0]!r}, revision {trained_on[1]}, and "
+            f"params.yaml: models.{params.train.model} is {base.model!r}, revision "
+            f"{base.revision}; run dvc repro train@{method}, or put that model back."
+        )
+    return True
+
+
+def _gather(method: str, params: Params, adapter: bool) -> Facts:
+    """Everything that the card tells."""
+    base, key = params.trained_model(), _base_key(params)
+    pairs = read_json(ARTIFACTS / "pairs/metrics.json")
+    evaluated = [name for name in params.candidates() if _is_evaluated(name)]
+    return Facts(
+        method=method,
+        params=params,
+        training=read_json(ARTIFACTS / f"training/{method}.json"),
+        pairs=pairs,
+        n_prompts={split: len(_prompts(split)) for split in ("train", "valid")},
+        results=_results(evaluated, params, pairs) if evaluated else None,
+        evaluated=method in evaluated,
+        outdated=changed_settings(method),
+        adapter=adapter,
+        dtype=_checkpoint_dtype(base, key),
+        base_hash=weights_hash(base.model, base.revision, key),
+        git=git_state(),
+    )
+
+
+def _prompts(split: str) -> list[Prompt]:
+    return read_rows(ARTIFACTS / f"prompts/{split}.jsonl", Prompt)
+
+
+def _base_key(params: Params) -> str:
+    return f"params.yaml: models.{params.train.model}.model"
+
+
+def _is_evaluated(name: str) -> bool:
+    files = (ARTIFACTS / f"evaluations/{name}{suffix}" for suffix in (".json", ".jsonl"))
+    return all(file.is_file() for file in files)
+
+
+def _results(evaluated: list[str], params: Params, pairs: Mapping[str, Any]) -> str:
+    """The tables of the stage report, of the candidates that exist."""
+    metrics = declared_metrics(params.scorers)
+    scale = Scale.model_validate(read_json(ARTIFACTS / "pairs/scale.json"))
+    summaries = {}
+    for name in evaluated:
+        rows = read_rows(ARTIFACTS / f"evaluations/{name}.jsonl", Evaluated)
+        summaries[name] = {
+            **read_json(ARTIFACTS / f"evaluations/{name}.json"),
+            "s_total": total_score(rows, scale, params.scoring, metrics),
+        }
+    return table_1(summaries, pairs, metrics)
+
+
+def changed_settings(method: str) -> list[str]:
+    """The keys of params.yaml whose values differ from those that DVC trained the method with.
+
+    A training without DVC leaves no trace in dvc.lock, of which nothing is known then.
+    """
+    if not LOCK_FILE.is_file():
+        return []
+    stage = (load_yaml(LOCK_FILE).get("stages") or {}).get(f"train@{method}", {})
+    locked = stage.get("params", {}).get(PARAMS_FILE.name, {})
+    now = load_yaml(PARAMS_FILE)
+    return [key for key, value in locked.items() if _value(now, key) != value]
+
+
+def _value(params: Any, key: str) -> Any:
+    """The value of a dotted key, or None."""
+    for part in key.split("."):
+        params = params.get(part) if isinstance(params, dict) else None
+    return params
+
+
+def git_state() -> str:
+    """The commit of this folder and whether anything differs from it."""
+    try:
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):
+        return "not in git"
+    return f"{commit}, with uncommitted changes" if changes else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "--no-optional-locks", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return done.stdout.strip()
+
+
+def _checkpoint_dtype(base: TransformersModel, key: str) -> torch.dtype:
+    """The number format that a checkpoint's configuration names, else float32."""
+    where = locate(base.model, base.revision, key)
+    config = AutoConfig.from_pretrained(where, revision=base.revision, trust_remote_code=False)
+    return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+
+
+def _save_model(
+    policy: Path, params: Params, dtype: torch.dtype, folder: Path
+) -> PreTrainedTokenizerBase:
+    """Write the merged or whole model and its tokenizer; returns the tokenizer."""
+    base, key = params.trained_model(), _base_key(params)
+    model: PreTrainedModel
+    if (policy / ADAPTER_FILE).is_file():
+        tokenizer = load_tokenizer(base.model, base.revision, key)
+        model = load_causal_lm(base.model, base.revision, key, torch.float32)
+        model = PeftModel.from_pretrained(model, str(policy)).merge_and_unload()
+    else:
+        tokenizer = load_tokenizer(str(policy), None, str(policy))
+        model = load_causal_lm(str(policy), None, str(policy), torch.float32)
+    model.to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def prompt_file(example: Prompt, max_words: int, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt with placeholders, and a real one as the model reads it."""
+    messages = [{"role": "user", "content": example.text}]
+    chat = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    parts = [
+        render_prompt([PERSONA], [DIALOGUE], max_words),
+        f"{RULE} Above: the user's message, a line for each sentence of the {PERSONA} and for each "
+        f"turn of the {DIALOGUE}. Below: one with the chat template around it. {RULE}",
+        str(chat),
+    ]
+    return "\n\n".join(parts) + "\n"

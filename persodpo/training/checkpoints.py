@@ -1,0 +1,48 @@
+"""Checkpoints of runs that haven't ended: a killed training goes on where it was.
+
+They lie under the cache folder, outside the DVC graph, because DVC removes a stage's
+outputs before it runs. A run's folder is named by everything that its result depends
+on, so no other run goes on from there; it is removed when the run ends.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
+    """The folder of a run's checkpoints.
+
+    Args:
+        cache: The cache folder.
+        run: What the run's result depends on besides code and packages, as JSON has it.
+    """
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
+    text = json.dumps([dict(run), versions, code], sort_keys=True)
+    return cache / "training" / hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint below a folder, or None.
+
+    The trainer writes its state last, so a checkpoint without a sound one was cut short.
+    """
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(path)]
+    return max(found, key=lambda path: int(path.name.split("-")[-1]), default=None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError):
+        return False
+    return checkpoint.name == f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"

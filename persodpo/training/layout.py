@@ -1,0 +1,87 @@
+"""Whether a model takes the shared layout: asked of the model itself, before the training.
+
+The shared layout (`persodpo.training.collator`) needs a model that obeys a mask of its
+own for every token and positions that start again. One with sliding windows shorter
+than the prompt, with states, or with kernels of its own for attention does not, and
+most of these say nothing. So both layouts are computed for one prompt and compared.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from persodpo.training.collator import Layout, PromptCollator
+from persodpo.training.loss import answer_logps
+
+
+def choose_layout(
+    wanted: Literal["auto", "shared", "separate"],
+    model: PreTrainedModel,
+    rows: Sequence[dict[str, Any]],
+    pad_token_id: int,
+) -> Layout:
+    """Choose the layout of batches, and say so where `auto` can't have the fast one.
+
+    Args:
+        wanted: `auto` takes the shared layout if `shared_layout_error` finds nothing.
+        model: The model, on its device.
+        rows: Tokenised rows of the training set.
+        pad_token_id: See `PromptCollator`.
+    """
+    if wanted != "auto":
+        return wanted
+    error = shared_layout_error(model, rows, pad_token_id)
+    if error:
+        sys.stderr.write(f"train.layout: each answer gets a prompt of its own, because {error}\n")
+    return "separate" if error else "shared"
+
+
+def shared_layout_error(
+    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_token_id: int
+) -> str | None:
+    """Compare the layouts on the longest prompt with more than one answer.
+
+    Args:
+        model: The model.
+        rows: Tokenised rows of the training set.
+        pad_token_id: See `PromptCollator`.
+
+    Returns:
+        None if an answer's log-probabilities are equal up to rounding, or no prompt has two
+        answers; else why the shared layout can't be had.
+    """
+    several = [row for row in rows if len(row["answer_ids"]) > 1]
+    if not several:
+        return None
+    row = max(several, key=lambda each: len(each["prompt_ids"]) + sum(map(len, each["answer_ids"])))
+    logps = {}
+    model.eval()
+    for layout in ("separate", "shared"):
+        batch = PromptCollator(pad_token_id, layout)([row])
+        on_device = {name: value.to(model.device) for name, value in batch.items()}
+        try:
+            with torch.no_grad():
+                logps[layout] = answer_logps(model, on_device).logps
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # whatever a model of any architecture does with a mask that it wasn't made for
+            if layout == "separate":
+                raise
+            return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
+    per_token = (logps["shared"] - logps["separate"]).abs() / on_device["answer_length"]
+    worst, allowed = float(per_token.max()), _allowed(model.dtype)
+    if worst <= allowed:
+        return None
+    return (
+        f"{type(model).__name__} gives answers that share a prompt other log-probabilities "
+        f"(by up to {worst:.2g} a token, where rounding allows {allowed:.2g})"
+    )
+
+
+def _allowed(dtype: torch.dtype) -> float:
+    """What rounding may change of an answer's log-probability, in nats a token."""
+    return max(1e-4, 4 * torch.finfo(dtype).eps)

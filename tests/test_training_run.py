@@ -1,0 +1,326 @@
+"""A whole training: policy, log, the same result again, resumed, in several ways to train."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, transformers_model
+from peft import PeftModel
+from safetensors.torch import load_file
+from test_training import PAIRS, make_pair
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
+
+from persodpo.errors import UserError
+from persodpo.params import MethodParams, TrainParams, load_params
+from persodpo.records import Prompt
+from persodpo.training.checkpoints import last_checkpoint
+from persodpo.training.layout import choose_layout, shared_layout_error
+from persodpo.training.run import train_policy
+
+METHOD = {"pairs": "persodpo", "weight": "score", "sft_weight": 1.0, "learning_rate": 0.05}
+PROMPTS = [
+    Prompt(id=id_, persona=[], turns=["x"], reference="y", text=text)
+    for id_, text in {pair.prompt_id: pair.prompt[0].content for pair in PAIRS}.items()
+]
+MORE_PAIRS = [
+    make_pair(f"q{number}", f"What is {number}?", f"{number} it is.", "No idea.", (0.5, 0.1))
+    for number in range(6)
+]
+MORE_PROMPTS = [
+    Prompt(id=p.prompt_id, persona=[], turns=["x"], reference="y", text=p.prompt[0].content)
+    for p in MORE_PAIRS
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path / ".cache"
+
+
+@pytest.fixture
+def run(tiny_model, tmp_path):
+    def train(name, pairs=PAIRS, prompts=PROMPTS, method=(), model=tiny_model, **changes):
+        lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
+        values = {"warmup_steps": 0, "epochs": 2, "max_length": 512, "lora": lora}
+        shipped = load_params(ROOT / "params.yaml").train.model_dump()
+        return train_policy(
+            pairs, prompts, MethodParams(**(METHOD | dict(method))),
+            TrainParams.model_validate(shipped | values | changes),
+            transformers_model(model), 110, tmp_path / name,
+        )  # fmt: skip
+
+    return train
+
+
+def weights(folder):
+    (file,) = Path(folder).glob("*.safetensors")
+    return load_file(file)
+
+
+def test_a_whole_run(run, tmp_path, tokenizer, tiny_model, cache):
+    runs = [run(f"{name}/adapter") for name in "ab"]
+    log = runs[0].log
+    assert log["step"].tolist() == [1, 2, 3, 4]
+    assert {"loss", "grad_norm", "rewards/margins", "weight/min", "num_tokens"} <= set(log.columns)
+    assert log["weight/mean"].between(0.5, 1).all()
+    assert runs[0].metrics["pairs"] == 4
+    assert log["loss"].tolist() == runs[1].log["loss"].tolist()  # same seed, same losses
+    assert sorted(file.name for file in (tmp_path / "a/adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors"]  # fmt: skip
+    saved = [(tmp_path / n / "adapter/adapter_config.json").read_text() for n in "ab"]
+    assert saved[0] == saved[1]
+    targets = json.loads(saved[0])["target_modules"]
+    assert targets == sorted(targets)
+    assert json.loads(saved[0])["base_model_name_or_path"] == str(tiny_model)
+    one, two = (weights(tmp_path / n / "adapter") for n in "ab")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ids = torch.tensor([tokenizer("Where is the tower?")["input_ids"]])
+    before = model(ids).logits
+    after = PeftModel.from_pretrained(model, tmp_path / "a/adapter")(ids).logits
+    assert not torch.allclose(before, after)
+    assert not any((cache / "training").iterdir())  # nothing is left to go on from
+
+
+def test_methods_differ_in_what_they_say(run):
+    losses = {
+        name: run(name, method=method).log["loss"].tolist()
+        for name, method in {
+            "none": {"weight": "none", "sft_weight": 0.0},
+            "score": {"weight": "score", "sft_weight": 0.0},
+            "offset": {"weight": "margin_offset", "sft_weight": 0.0},
+            "sft": {"weight": "score", "sft_weight": 1.0},
+        }.items()
+    }
+    # at the first step the policy is the reference, and every pair's loss is log 2
+    assert losses["none"][0] in [pytest.approx(np.log(2) * n / 2, rel=1e-4) for n in (1, 3)]
+    assert losses["score"][0] < losses["none"][0] < losses["offset"][0]
+    assert losses["none"][0] < losses["sft"][0]
+
+
+def test_another_beta_needs_no_reference_pass(run, cache, monkeypatch):
+    passes = []
+    compute = "persodpo.training.reference._compute"
+    original = __import__("persodpo.training.reference", fromlist=["_compute"])._compute
+    monkeypatch.setattr(compute, lambda *args: passes.append(1) or original(*args))
+    run("a")
+    assert len(passes) == 2
+    run("b", beta=0.5, epochs=1, weight_temperature=0.3, method={"learning_rate": 0.001})
+    assert len(passes) == 2
+
+
+def test_steps_of_pairs_and_passes_give_the_same_policy(run, tmp_path):
+    run("whole", MORE_PAIRS, MORE_PROMPTS, batch_unit="pairs", batch_size=3)
+    cut = run("cut", MORE_PAIRS, MORE_PROMPTS, batch_unit="pairs", batch_size=3, passes=2)
+    assert cut.metrics["steps"] == 4
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_gradient_checkpointing_changes_nothing(run, tmp_path):
+    run("plain")
+    run("checkpointed", gradient_checkpointing=True)
+    one, two = weights(tmp_path / "plain"), weights(tmp_path / "checkpointed")
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_the_layouts_give_the_same_losses(run):
+    logs = {layout: run(layout, layout=layout).log for layout in ("shared", "separate")}
+    assert np.allclose(logs["shared"]["loss"], logs["separate"]["loss"], rtol=1e-4)
+    tokens = [log["num_tokens"].iloc[-1] for log in logs.values()]
+    assert tokens[0] < tokens[1]
+
+
+def test_all_weights_are_trained_in_float32_without_a_second_model(run, tmp_path, tiny_model):
+    loaded = []
+    original = AutoModelForCausalLM.from_pretrained
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            AutoModelForCausalLM,
+            "from_pretrained",
+            lambda *args, **kwargs: loaded.append(1) or original(*args, **kwargs),
+        )
+        done = run("full", lora=None, dtype="bfloat16", method={"learning_rate": 1e-3})
+    assert len(loaded) == 1
+    assert done.log["loss/dpo"].iloc[0] == pytest.approx(np.log(2), rel=1e-3)
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "full")
+    assert policy.dtype is torch.float32
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    before, after = (next(model.parameters()) for model in (base, policy))
+    assert not torch.equal(before, after)
+    assert AutoTokenizer.from_pretrained(tmp_path / "full").chat_template
+
+
+def test_bfloat16(run, tmp_path):
+    logs = {dtype: run(dtype, dtype=dtype).log for dtype in ("float32", "bfloat16")}
+    losses = [log["loss/total"] for log in logs.values()]
+    assert np.allclose(*losses, rtol=0.1)
+    assert logs["bfloat16"]["rewards/margins"].iloc[0] == 0  # the policy starts as its reference
+
+
+def test_nf4(run, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes, which isn't installed")
+    lora = {"r": 4, "alpha": 8, "targets": ["q_proj", "v_proj"], "quantisation": "nf4"}
+    log = run("nf4", lora=lora).log
+    assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
+    assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
+
+
+def test_nf4_without_its_package(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *args: None)
+    lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "nf4"}
+    with pytest.raises(UserError, match="needs the package bitsandbytes"):
+        run("nf4", lora=lora)
+
+
+def test_held_out_pairs_and_early_stopping(run):
+    # at this learning rate the held-out loss goes up and down
+    settings = {"held_out": 0.3, "eval_steps": 1, "epochs": 2}
+    method = {"learning_rate": 0.5, "sft_weight": 0.0}
+    whole = run("whole", MORE_PAIRS, MORE_PROMPTS, method, **settings)
+    assert whole.metrics["steps"] == 8
+    assert whole.log["eval_loss"].notna().all()
+    assert {"eval_rewards/accuracies", "eval_rewards/margins"} <= set(whole.log.columns)
+    stopped = run("stopped", MORE_PAIRS, MORE_PROMPTS, method, early_stopping=2, **settings)
+    assert stopped.metrics["steps"] < 8
+    losses = stopped.log["eval_loss"]
+    assert losses.idxmin() == len(losses) - 3  # twice in a row it hadn't fallen
+    assert stopped.metrics["held_out_loss"] == losses.min()
+
+
+def test_a_model_that_cannot_share_prompts_gets_trls_layout(run, tokenizer, tmp_path, capsys):
+    """Sliding windows shorter than the prompt are ignored by a mask of one's own."""
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=8, initializer_range=0.5,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config)
+    model.save_pretrained(tmp_path / "windows")
+    tokenizer.save_pretrained(tmp_path / "windows")
+    done = run("policy", model=tmp_path / "windows")
+    said = capsys.readouterr().err
+    assert "each answer gets a prompt of its own, because MistralForCausalLM gives" in said
+    assert np.isfinite(done.log["loss"]).all()
+    rows = [{"prompt_ids": [5, 6, 7], "answer_ids": [[8, 9], [10]]}]
+    assert shared_layout_error(model, rows, 2) is None  # all fits into the window
+    assert choose_layout("shared", model, rows, 2) == "shared"
+
+
+def test_a_model_that_fails_on_a_mask_says_so(tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    forward = model.forward
+
+    def picky(*args, attention_mask, **kwargs):
+        if attention_mask.dim() == 4:
+            raise ValueError("no such masks")
+        return forward(*args, attention_mask=attention_mask, **kwargs)
+
+    model.forward = picky
+    rows = [{"prompt_ids": [5, 6, 7], "answer_ids": [[8, 9], [10]]}]
+    assert "no such masks" in shared_layout_error(model, rows, 2)
+
+
+def test_no_pairs(run):
+    with pytest.raises(UserError, match="has no pairs to train on"):
+        run("none", pairs=[])
+
+
+TRAINING = """
+import sys, time
+sys.path.insert(0, "tests")
+import persodpo.training.trainer as trainer
+from test_training_run import MORE_PAIRS, MORE_PROMPTS, settings
+from persodpo.training.run import train_policy
+
+original = trainer.ScoreWeightedDPOTrainer.training_step
+def slow(self, *args, **kwargs):
+    time.sleep(float(sys.argv[3]))
+    return original(self, *args, **kwargs)
+trainer.ScoreWeightedDPOTrainer.training_step = slow
+run = train_policy(MORE_PAIRS, MORE_PROMPTS, *settings(sys.argv[1], sys.argv[2]))
+run.log.to_csv(sys.argv[2] + ".csv", index=False)
+"""
+
+
+def settings(model, policy):
+    """What `train_policy` takes behind pairs and prompts, in a process of its own."""
+    lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
+    values = {"warmup_steps": 0, "epochs": 3, "max_length": 512, "lora": lora, "batch_size": 2,
+              "checkpoint_steps": 2}  # fmt: skip
+    shipped = load_params(ROOT / "params.yaml").train.model_dump()
+    params = TrainParams.model_validate(shipped | values)
+    return MethodParams(**METHOD), params, transformers_model(model), 110, Path(policy)
+
+
+def start(model, policy, root, seconds, *launch):
+    return subprocess.Popen(
+        [*(launch or [sys.executable]), root / "training.py", model, policy, str(seconds)],
+        cwd=ROOT, env=os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error.decode()
+
+
+@pytest.fixture
+def uninterrupted(tiny_model, tmp_path):
+    """The same training in one piece and one process: its log, and the folder of its policy."""
+    run = train_policy(MORE_PAIRS, MORE_PROMPTS, *settings(tiny_model, tmp_path / "whole"))
+    return run.log, tmp_path / "whole"
+
+
+def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
+    """kill -9 behind the second of four checkpoints, and a checkpoint that was cut short."""
+    root = tmp_path / "killed"
+    root.mkdir()
+    (root / "training.py").write_text(TRAINING)
+    process = start(tiny_model, root / "policy", root, 0.7)
+    checkpoints = root / ".cache/training"
+    while not list(checkpoints.glob("*/checkpoint-4/trainer_state.json")):
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (folder,) = checkpoints.iterdir()
+    (folder / "checkpoint-6").mkdir(exist_ok=True)
+    (folder / "checkpoint-6/trainer_state.json").write_text('{"global_')
+    assert last_checkpoint(folder) == folder / "checkpoint-4"
+    assert not (root / "policy").exists()
+    finish(start(tiny_model, root / "policy", root, 0))
+    log = pd.read_csv(root / "policy.csv")
+    expected, policy = uninterrupted
+    assert log["step"].tolist() == list(range(1, 10))
+    assert np.allclose(log["loss"], expected["loss"], atol=1e-5)
+    one, two = weights(root / "policy"), weights(policy)
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert not any(checkpoints.iterdir())
+
+
+def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted):
+    root = tmp_path / "two"
+    root.mkdir()
+    (root / "training.py").write_text(TRAINING)
+    accelerate = Path(sys.executable).parent / "accelerate"
+    launch = [accelerate, "launch", "--cpu", "--num_processes", "2"]
+    finish(start(tiny_model, root / "policy", root, 0, *launch))
+    log = pd.read_csv(root / "policy.csv")
+    expected, policy = uninterrupted
+    for column in ("grad_norm", "loss/total", "rewards/margins", "weight/mean", "num_tokens"):
+        assert np.allclose(log[column], expected[column], rtol=1e-4, atol=1e-6), column
+    one, two = weights(root / "policy"), weights(policy)
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
