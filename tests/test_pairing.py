@@ -24,7 +24,8 @@ def table(rows):
     frame = pd.DataFrame(rows, columns=["id", "model", "text", "valid", "s_total"])
     frame = frame.astype({"valid": bool, "s_total": float, "text": object})
     answer = frame["text"].replace("!", None)
-    return frame.assign(raw=frame["text"], answer=answer, valid=frame["valid"] & answer.notna())
+    valid = frame["valid"] & answer.notna()
+    return frame.assign(raw=frame["text"], answer=answer, valid=valid, cut=frame["text"] == "z")
 
 
 def select(rows, settings):
@@ -80,6 +81,13 @@ def test_a_pair_is_in_trls_conversational_format():
     assert row["chosen"] == [{"role": "assistant", "content": "x"}]
     assert row["rejected"] == [{"role": "assistant", "content": "z"}]
     assert (row["score_chosen"], row["score_rejected"]) == (0.9, 0.2)
+    assert (row["cut_chosen"], row["cut_rejected"]) == (False, True)
+
+
+def test_a_text_that_is_put_into_the_format_anew_is_whole():
+    texts = EXAMPLE["text"].map(lambda text: f"{{{text}}}")
+    pair = next(pair_rows(select(EXAMPLE, params()), EXAMPLE, texts, PROMPTS))
+    assert not pair.cut_rejected
 
 
 def test_what_a_pair_shows():

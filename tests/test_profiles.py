@@ -38,7 +38,7 @@ def test_the_paper_s_set_up(tmp_path, monkeypatch):
     for key in params.pool[3:]:  # each has a price, so that the budget holds
         assert read_price(Path(params.generate.prices), key, params.models[key]).output > 0
     train = params.train
-    assert (train.batch_size, train.gradient_accumulation, train.warmup_steps) == (4, 4, 150)
+    assert (train.batch_unit, train.batch_size, train.warmup_steps) == ("pairs", 16, 150)
 
 
 def test_the_replay_names_seven_logged_models(tmp_path, monkeypatch):
