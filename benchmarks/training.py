@@ -34,6 +34,7 @@ from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
+from persodpo import processes as together
 from persodpo.model_params import TransformersModel
 from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair, pair_rows, pair_texts
@@ -362,7 +363,8 @@ def train(prompts: int, folder: Path, passes: int = 1) -> None:
     pairs, asked = replay_pairs(prompts)
     params = settings(checkpoint_steps=2, batch_size=2, passes=passes, epochs=2)
     run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, folder / "policy")
-    run.log.to_csv(folder / "log.csv", index=False)
+    run.log.assign(processes=together.count()).to_csv(folder / "log.csv", index=False)
+    together.finish()
 
 
 def _start(prompts: int, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
@@ -401,7 +403,8 @@ def resume(prompts: int = 8) -> None:
 @app.command()
 def processes(prompts: int = 6) -> None:
     """Two CPU processes under accelerate launch beside one."""
-    launch = (str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu",
+    # with --cpu accelerate starts one process only; without a GPU, --multi_gpu means CPUs
+    launch = (str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu",
               "--num_processes", "2")  # fmt: skip
     with tempfile.TemporaryDirectory() as root:
         logs = []
@@ -409,7 +412,7 @@ def processes(prompts: int = 6) -> None:
             folder = Path(root, name)
             folder.mkdir()
             logs.append(_finished(_start(prompts, folder, *prefix), folder))
-    _compare(logs, "two processes", "one")
+    _compare(logs, *(f"{log['processes'].iloc[0]} processes" for log in logs))
     norms = [log["grad_norm"].iloc[0] for log in logs]
     echo(f"gradient norm at step 1: {norms[0]:.7f} and {norms[1]:.7f}, relative difference "
          f"{abs(norms[0] - norms[1]) / norms[1]:.1e}; tokens {logs[0]['num_tokens'].iloc[-1]:.0f} "

@@ -241,6 +241,7 @@ TRAINING = """
 import sys, time
 sys.path.insert(0, "tests")
 import persodpo.training.trainer as trainer
+from persodpo import processes
 from test_training_run import MORE_PAIRS, MORE_PROMPTS, settings
 from persodpo.training.run import train_policy
 
@@ -250,7 +251,8 @@ def slow(self, *args, **kwargs):
     return original(self, *args, **kwargs)
 trainer.ScoreWeightedDPOTrainer.training_step = slow
 run = train_policy(MORE_PAIRS, MORE_PROMPTS, *settings(sys.argv[1], sys.argv[2]))
-run.log.to_csv(sys.argv[2] + ".csv", index=False)
+run.log.assign(processes=processes.count()).to_csv(sys.argv[2] + ".csv", index=False)
+processes.finish()
 """
 
 
@@ -316,9 +318,10 @@ def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted):
     root.mkdir()
     (root / "training.py").write_text(TRAINING)
     accelerate = Path(sys.executable).parent / "accelerate"
-    launch = [accelerate, "launch", "--cpu", "--num_processes", "2"]
+    launch = [accelerate, "launch", "--multi_gpu", "--num_processes", "2"]
     finish(start(tiny_model, root / "policy", root, 0, *launch))
     log = pd.read_csv(root / "policy.csv")
+    assert (log["processes"] == 2).all()
     expected, policy = uninterrupted
     for column in ("grad_norm", "loss/total", "rewards/margins", "weight/mean", "num_tokens"):
         assert np.allclose(log[column], expected[column], rtol=1e-4, atol=1e-6), column
