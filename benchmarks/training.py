@@ -228,7 +228,6 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
         # what is loaded before the clock starts is the same for both
         load_causal_lm(SMOLLM2, None, KEY, number)
         _reset_memory()
-        before = _memory()
         begin = time.perf_counter()
         if which == "ours":
             trainer = our_trainer(pairs, asked, Path(folder), number, size)
@@ -239,7 +238,7 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
             )
         trainer.train()
         seconds = time.perf_counter() - begin
-        memory = _memory() - before
+        memory = _memory()
     unit = "prompts" if which == "ours" else "pairs"
     echo(f"{len(pairs) / seconds} {memory}")
     echo(f"{'' if which == 'ours' else 'TRL, '}{which}, batches of {size} {unit}: {len(pairs)} "
@@ -331,7 +330,11 @@ def weight(prompts: int = 3) -> None:
         key for one, two in zip(rows["score"], rows["none"], strict=True) for key in one
         if one[key] != two[key]
     }  # fmt: skip
-    echo(f"rows of persodpo and persodpo_unweighted differ in {sorted(differ)}")
+    echo(f"rows of score and none differ in {sorted(differ)}")
+    shipped = load_params(Path("params.yaml")).train.methods
+    one, two = (shipped[name].model_dump() for name in ("persodpo", "persodpo_unweighted"))
+    differ = {key for key in one if one[key] != two[key]}
+    echo(f"the sections persodpo and persodpo_unweighted of params.yaml differ in {sorted(differ)}")
 
 
 @app.command()

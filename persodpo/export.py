@@ -106,7 +106,12 @@ def _atomic_folder(target: Path) -> Iterator[Path]:
                 file.chmod(0o644)  # safetensors writes files that only their owner may read
         if target.exists():
             target.rename(Path(scratch, "old"))
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            if Path(scratch, "old").exists():
+                Path(scratch, "old").rename(target)
+            raise
 
 
 def _is_adapter(policy: Path, method: str, params: Params) -> bool:

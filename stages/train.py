@@ -28,6 +28,7 @@ def main(method: str) -> None:
     )
     write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))
     write_json(ARTIFACTS / f"training/{method}.json", run.metrics)
+    run.discard_checkpoints()
 
 
 if __name__ == "__main__":

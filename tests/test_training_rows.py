@@ -56,6 +56,10 @@ def test_a_cut_answer_does_not_end_its_turn(tokenizer):
     tokens = tokenize_group(group_pairs([pair])[0], tokenizer, 512)
     cut = [tokenizer.decode(ids) for ids in tokens["answer_ids"]]
     assert cut == ['{"response": "In Par', " In a cut"]
+    # what the template itself says behind an answer isn't taken for the answer
+    odd = make_pair("p", "Where?", "im_end", "user", cut=(True, True))
+    tokens = tokenize_group(group_pairs([odd])[0], tokenizer, 512)
+    assert [tokenizer.decode(ids) for ids in tokens["answer_ids"]] == ["im_end", "user"]
     whole = make_pair("p", "Where?", "In Paris.", "No.")
     tokens = tokenize_group(group_pairs([whole])[0], tokenizer, 512)
     assert all(tokenizer.decode(ids).endswith("<|im_end|>\n") for ids in tokens["answer_ids"])

@@ -8,12 +8,17 @@ on, so no other run goes on from there; it is removed when the run ends.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from persodpo import processes
+from persodpo.errors import UserError
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -26,7 +31,9 @@ def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
         run: What the run's result depends on besides code and packages, as JSON has it.
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), here.parent / "models.py", here.parent / "processes.py"]
+    code = [file.read_text(encoding="utf-8") for file in files]
     text = json.dumps([dict(run), versions, code], sort_keys=True)
     return cache / "training" / hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -38,6 +45,34 @@ def last_checkpoint(folder: Path) -> Path | None:
     """
     found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(path)]
     return max(found, key=lambda path: int(path.name.split("-")[-1]), default=None)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Path | None]:
+    """Keep other runs out of a run's folder, and tell where to go on from.
+
+    Queued experiments may train the same method in the same way at once. The second one
+    waits, and then trains anew.
+
+    Args:
+        folder: What `run_folder` gave.
+
+    Yields:
+        The checkpoint to go on from, the same one in every process; None if there is none.
+
+    Raises:
+        UserError: Another machine's process doesn't see the checkpoint.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock") if processes.is_main() else nullcontext()
+    with lock:
+        checkpoint = processes.from_main(lambda: last_checkpoint(folder))
+        if checkpoint and not all(processes.gather([_is_whole(checkpoint)])):
+            raise UserError(
+                f"{checkpoint}: not every process of this training sees it; let .cache/training "
+                "be the same folder on all machines, or delete it."
+            )
+        yield checkpoint
 
 
 def _is_whole(checkpoint: Path) -> bool:

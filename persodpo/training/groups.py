@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.pairing import Pair
 from persodpo.prompts import render_prompt
@@ -85,7 +86,8 @@ def tokenize_groups(
             )
         shorter = _shorter_texts(prompts[group["prompt_id"]], max_words)
         rows.append(group | tokenize_group(group, tokenizer, max_length, shorter))
-    if cut := sum(row["turns_dropped"] > 0 for row in rows):
+    cut = sum(row["turns_dropped"] > 0 for row in rows)
+    if cut and processes.is_main():
         sys.stderr.write(
             f"{cut} of {len(rows)} prompts are longer than train.max_length = {max_length} with "
             "their longest answer and are trained without their oldest turns\n"
@@ -147,9 +149,11 @@ def _tokens(
         both = tokenizer.apply_chat_template(
             [*user, {"role": "assistant", "content": answer}], tokenize=False
         )
-        end = both.rfind(answer.strip()) + len(answer.strip())
-        ids = _encode(tokenizer, both[:end] if cut else both)
-        if ids[: len(prompt_ids)] != prompt_ids or end < len(prompt):
+        begin = both.find(answer.strip(), len(prompt))
+        # of a blank answer the end of its turn is all there is
+        end = begin + len(answer.strip()) if cut and answer.strip() else len(both)
+        ids = _encode(tokenizer, both[:end])
+        if ids[: len(prompt_ids)] != prompt_ids or begin < 0:
             raise UserError(
                 f"train: the chat template writes prompt {group['prompt_id']!r} or its answer "
                 "differently when both stand together; take a base model whose template doesn't."

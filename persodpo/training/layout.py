@@ -3,16 +3,17 @@
 The shared layout (`persodpo.training.collator`) needs a model that obeys a mask of its
 own for every token and positions that start again. One with sliding windows shorter
 than the prompt, with states, or with kernels of its own for attention does not, and
-most of these say nothing. So both layouts are computed for one prompt and compared.
+most of these say nothing. So both layouts are computed for two prompts and compared.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel
 
+from persodpo import processes
 from persodpo.training.collator import Layout, PromptCollator
 from persodpo.training.loss import answer_logps
 
@@ -22,6 +23,7 @@ def choose_layout(
     model: PreTrainedModel,
     rows: Sequence[dict[str, Any]],
     pad_token_id: int,
+    dtype: torch.dtype,
 ) -> Layout:
     """Choose the layout of batches, and say so where `auto` can't have the fast one.
 
@@ -30,37 +32,41 @@ def choose_layout(
         model: The model, on its device.
         rows: Tokenised rows of the training set.
         pad_token_id: See `PromptCollator`.
+        dtype: The number format that the model computes in.
     """
     if wanted != "auto":
         return wanted
-    error = shared_layout_error(model, rows, pad_token_id)
-    if error:
+    error = shared_layout_error(model, rows, pad_token_id, dtype)
+    if error and processes.is_main():
         sys.stderr.write(f"train.layout: each answer gets a prompt of its own, because {error}\n")
     return "separate" if error else "shared"
 
 
 def shared_layout_error(
-    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_token_id: int
+    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_token_id: int, dtype: torch.dtype
 ) -> str | None:
-    """Compare the layouts on the longest prompt with more than one answer.
+    """Compare the layouts on the prompt with the longest sequence and the one with most tokens.
 
     Args:
         model: The model.
         rows: Tokenised rows of the training set.
         pad_token_id: See `PromptCollator`.
+        dtype: The number format that the model computes in.
 
     Returns:
-        None if an answer's log-probabilities are equal up to rounding, or no prompt has two
-        answers; else why the shared layout can't be had.
+        None if the answers' log-probabilities are equal up to rounding, else why the shared
+        layout can't be had.
     """
-    several = [row for row in rows if len(row["answer_ids"]) > 1]
-    if not several:
-        return None
-    row = max(several, key=lambda each: len(each["prompt_ids"]) + sum(map(len, each["answer_ids"])))
+
+    def tokens(row: dict[str, Any], count: Callable[[Iterable[int]], int]) -> int:
+        return len(row["prompt_ids"]) + count(map(len, row["answer_ids"]))
+
+    # a window that is too short shows on the longest sequence; two rows, so that one is padded
+    compared = [max(rows, key=lambda row: tokens(row, count)) for count in (max, sum)]
     logps = {}
     model.eval()
     for layout in ("separate", "shared"):
-        batch = PromptCollator(pad_token_id, layout)([row])
+        batch = PromptCollator(pad_token_id, layout)(compared)
         on_device = {name: value.to(model.device) for name, value in batch.items()}
         try:
             with torch.no_grad():
@@ -73,7 +79,7 @@ def shared_layout_error(
                 raise
             return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
     per_token = (logps["shared"] - logps["separate"]).abs() / on_device["answer_length"]
-    worst, allowed = float(per_token.max()), _allowed(model.dtype)
+    worst, allowed = float(per_token.max()), _allowed(dtype)
     if worst <= allowed:
         return None
     return (
@@ -84,4 +90,4 @@ def shared_layout_error(
 
 def _allowed(dtype: torch.dtype) -> float:
     """What rounding may change of an answer's log-probability, in nats a token."""
-    return max(1e-4, 4 * torch.finfo(dtype).eps)
+    return max(1e-4, 8 * torch.finfo(dtype).eps)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from persodpo.training.collator import Batch
 
-# Beside the logits, log-probabilities of the vocabulary are held for so many tokens at once.
+# For so many tokens at once the entropy is taken, which needs two more copies of their logits.
 TOKENS_AT_ONCE = 128
 
 
@@ -66,7 +66,7 @@ def _predicted(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Log-probability of some answer tokens, and numbers about their predictions."""
     predictions = logits.index_select(0, places).float()
-    # cross_entropy never holds the log-probabilities of the whole vocabulary twice
+    # cross_entropy keeps one copy of the log-probabilities for the gradient, not two
     token_logps = -F.cross_entropy(predictions, ids, reduction="none")
     with torch.no_grad():
         log_p = predictions.log_softmax(-1)

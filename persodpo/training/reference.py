@@ -45,7 +45,7 @@ def reference_logps(
         Per row, one value per answer, in nats.
     """
     keys = [_keys(identity, row) for row in rows]
-    with Cache(str(folder)) as cache:
+    with Cache(str(folder), eviction_policy="none") as cache:
         known = {key: cache.get(key) for of_row in keys for key in of_row}
         # one process looks up for all, because another may keep a value in between
         known = processes.gather([known])[0]

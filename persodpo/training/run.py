@@ -4,6 +4,7 @@ A policy is a LoRA adapter, or a whole model if all weights are trained.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from peft import LoraConfig
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
 from trl import DPOConfig
@@ -33,7 +35,7 @@ from persodpo.params import LoraParams, MethodParams, TrainParams
 from persodpo.records import Prompt, write_text
 from persodpo.stage import cache_folder
 from persodpo.training.batches import plan_passes, steps_per_epoch
-from persodpo.training.checkpoints import last_checkpoint, run_folder
+from persodpo.training.checkpoints import held, run_folder
 from persodpo.training.collator import PromptCollator
 from persodpo.training.layout import choose_layout
 from persodpo.training.reference import reference_logps
@@ -47,11 +49,19 @@ class TrainingRun:
 
     Attributes:
         log: One row per step, with the columns of TRL's log and this project's.
-        metrics: Headline numbers.
+        metrics: Headline numbers; `train_seconds` are those since the last start.
+        checkpoints: The folder that a killed run goes on from.
     """
 
     log: pd.DataFrame
     metrics: dict[str, float | int]
+    checkpoints: Path
+
+    def discard_checkpoints(self) -> None:
+        """Forget how to go on, once all that the run leaves is written."""
+        if processes.is_main():
+            with FileLock(f"{self.checkpoints}.lock"):
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 def train_policy(
@@ -87,8 +97,9 @@ def train_policy(
     """
     if not pairs:
         raise UserError(
-            f"The pair set {method.pairs} has no pairs to train on; run the stage pair."
+            f"artifacts/pairs/{method.pairs}.jsonl has no pairs to train on; run dvc repro pair."
         )
+    _refuse_several_devices()
     tokenizer = load_tokenizer(base.model, base.revision, _key(params))
     rows = training_rows(pairs, prompts, method, params, base, tokenizer, max_words)
     folder = run_folder(
@@ -98,22 +109,31 @@ def train_policy(
             "method": method.model_dump(),
             "params": params.model_dump(exclude={"methods", "checkpoint_steps"}),
             "base": identity(base.model, base.revision, _key(params)),
-            "processes": processes.count(),
+            "machine": [device().type, str(fast_dtype(params.dtype)), processes.count()],
+            "sharded": [os.environ.get(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED")],
         },
     )
-    trainer = _trainer(rows, method, params, base, tokenizer, folder)
-    checkpoint = last_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finished = folder / "finished"
-    trainer.save_model(str(finished))
-    trainer.accelerator.wait_for_everyone()
-    if processes.is_main():
-        _make_reproducible(finished, base)
-        shutil.rmtree(policy, ignore_errors=True)
-        policy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(finished, policy)
-        shutil.rmtree(folder)
-    return _summary(trainer, rows)
+    with held(folder) as checkpoint:
+        trainer = _trainer(rows, method, params, base, tokenizer, folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        # beside the policy, so that it takes its place in one step
+        finished = policy.with_name(f".{policy.name}.new")
+        trainer.save_model(str(finished))
+        processes.gather([])  # all have saved their part
+        if processes.is_main():
+            _make_reproducible(finished, base)
+            shutil.rmtree(policy, ignore_errors=True)
+            finished.rename(policy)
+    return TrainingRun(*_summary(trainer, rows), checkpoints=folder)
+
+
+def _refuse_several_devices() -> None:
+    if processes.count() == 1 and torch.accelerator.device_count() > 1:
+        raise UserError(
+            f"params.yaml: launch starts one process on {torch.accelerator.device_count()} "
+            "accelerators; set it to accelerate launch, or show the training one of them "
+            "(CUDA_VISIBLE_DEVICES=0)."
+        )
 
 
 def _key(params: TrainParams) -> str:
@@ -134,9 +154,11 @@ def _trainer(
     # all weights are trained in float32, since bfloat16 would round small steps away
     stored = dtype if params.lora else torch.float32
     weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
+    if params.lora:
+        _refuse_targets(params.lora, weights)
     # as the trainer computes, so that the policy starts as its reference
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-        layout = choose_layout(params.layout, weights, rows, tokenizer.pad_token_id)
+        layout = choose_layout(params.layout, weights, rows, tokenizer.pad_token_id, dtype)
         collator = PromptCollator(tokenizer.pad_token_id, layout)
         references = reference_logps(
             weights,
@@ -175,6 +197,19 @@ def _trainer(
     )
 
 
+def _refuse_targets(lora: LoraParams, weights: torch.nn.Module) -> None:
+    """Before the reference's values are computed; PEFT and TRL would say so behind them."""
+    if lora.targets == "all-linear":
+        return
+    names = {name.split(".")[-1] for name, _ in weights.named_modules()} - {"lm_head"}
+    for target in lora.targets:
+        if target.split(".")[-1] not in names:
+            raise UserError(
+                f"params.yaml: train.lora.targets has {target!r}, which is no layer of the model "
+                f"that can have an adapter; its modules are {', '.join(sorted(names - {''}))}."
+            )
+
+
 def _lora(params: LoraParams) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM",
@@ -186,6 +221,9 @@ def _lora(params: LoraParams) -> LoraConfig:
 
 def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfig:
     stops_early = params.early_stopping is not None
+    half = fast_dtype(params.dtype) is torch.bfloat16
+    # accelerate launch sets it from a configuration of its own, which would win over bf16 below
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if half else "no"
     return DPOConfig(
         output_dir=str(folder),
         learning_rate=method.learning_rate,
@@ -198,7 +236,7 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
         max_grad_norm=params.max_grad_norm,
         beta=params.beta,
         seed=params.seed,
-        bf16=fast_dtype(params.dtype) is torch.bfloat16,
+        bf16=half,
         use_cpu=device().type == "cpu",
         gradient_checkpointing=params.gradient_checkpointing,
         # says that batches bring the reference's log-probabilities, so no second model is loaded;
@@ -208,11 +246,13 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
         dataloader_pin_memory=device().type != "cpu",
         logging_steps=1,
         logging_first_step=True,
+        logging_nan_inf_filter=False,
         eval_strategy="steps" if params.held_out else "no",
         eval_steps=params.eval_steps,
         save_strategy="steps",
         save_steps=params.eval_steps if stops_early else params.checkpoint_steps,
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how often the loss hasn't fallen
         load_best_model_at_end=stops_early,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -239,7 +279,10 @@ def _make_reproducible(policy: Path, base: TransformersModel) -> None:
     write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _summary(trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]) -> TrainingRun:
+def _summary(
+    trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]
+) -> tuple[pd.DataFrame, dict[str, float | int]]:
+    """Log and headline numbers."""
     history = pd.DataFrame(trainer.state.log_history)
     seconds = history["train_runtime"].dropna().iloc[-1]
     of_the_end = history.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
@@ -249,17 +292,14 @@ def _summary(trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]
     last = log.tail(max(1, len(log) // 5))
     evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
     of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
-    return TrainingRun(
-        log=log,
-        metrics={
-            "pairs": sum(len(row["weight"]) for row in rows),
-            "prompts": len(rows),
-            "steps": int(trainer.state.global_step),
-            "tokens": int(log["num_tokens"].iloc[-1]),
-            "loss": float(last["loss/total"].mean()),
-            "reward_margin": float(last["rewards/margins"].mean()),
-            "reward_accuracy": float(last["rewards/accuracies"].mean()),
-            **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
-            "train_seconds": float(seconds),
-        },
-    )
+    return log, {
+        "pairs": sum(len(row["weight"]) for row in rows),
+        "prompts": len(rows),
+        "steps": int(trainer.state.global_step),
+        "tokens": int(log["num_tokens"].iloc[-1]),
+        "loss": float(last["loss/total"].mean()),
+        "reward_margin": float(last["rewards/margins"].mean()),
+        "reward_accuracy": float(last["rewards/accuracies"].mean()),
+        **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
+        "train_seconds": float(seconds),
+    }

@@ -8,6 +8,7 @@ nowhere else; `tests/test_training.py` holds them to TRL's own loss and gradient
 and proves that a weight reaches the gradient.
 """
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 from trl import DPOTrainer
 
 from persodpo import processes
+from persodpo.errors import UserError
 from persodpo.training.collator import Batch
 from persodpo.training.loss import AnswerLogps, answer_logps, chosen_nll, dpo_losses
 
@@ -40,12 +42,18 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         self.plan = plan
         self.sft_weight = sft_weight
         super().__init__(**kwargs)
+        self._total_train_tokens = 0
         per_row = {
             "train": [len(each) for each in self.train_dataset["weight"]],
             "eval": [len(each) for each in self.eval_dataset["weight"]]
             if self.eval_dataset
             else [],
         }
+        if getattr(self.model, "is_loaded_in_4bit", False):
+            # TRL has just made the adapter bfloat16, which rounds small steps away
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
         passes = self.args.gradient_accumulation_steps * self.args.world_size
         # Dividing a pass's summed loss by the pairs that an average pass has, not by its own
         # number, makes every pair count alike, whatever prompts it is batched with. The logged
@@ -111,8 +119,18 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
     def _record(self, mode: str, values: dict[str, torch.Tensor], inputs: Batch) -> None:
         """Keep values for the log, which shows their mean over pairs or tokens since the last."""
         metrics: defaultdict[str, list[float]] = self._metrics[mode]
-        tokens = int((inputs["position_ids"] > 0).sum()) + len(inputs["input_ids"])
         mine = {name: value.detach().tolist() for name, value in values.items()}
+        if not all(map(math.isfinite, mine["loss/total"])):
+            raise UserError(
+                f"The loss isn't a number at step {self.state.global_step + 1}; lower the method's "
+                "learning_rate (params.yaml: train.methods), or set train.dtype to float32."
+            )
+        # padding and the answer that stands in an empty pass aren't counted
+        tokens = int((inputs["position_ids"] > 0).sum()) + len(inputs["input_ids"])
+        tokens *= len(inputs["chosen"]) > 0
+        if not self._total_train_tokens:  # at the start, which may be a checkpoint's
+            logged = [row["num_tokens"] for row in self.state.log_history if "num_tokens" in row]
+            self._total_train_tokens = max(logged, default=0)
         # as objects, since processes have different numbers of pairs
         for theirs, their_tokens in processes.gather([(mine, tokens)]):
             for name, each in theirs.items():
