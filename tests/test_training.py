@@ -7,7 +7,8 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, set_seed
+from tiny_models import perturb
+from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from persodpo.pairing import Pair, pair_weights
@@ -57,15 +58,6 @@ def config(folder, **changes):
     return DPOConfig(**(values | changes))
 
 
-def perturb(trainer):
-    """Move the adapter away from the identity, in the same way for every trainer."""
-    set_seed(7)
-    with torch.no_grad():
-        for name, weight in sorted(trainer.model.named_parameters()):
-            if "lora_B" in name:
-                weight.copy_(torch.randn(weight.shape) * 0.3)
-
-
 def collated(folder, model, tokenizer, weights, offsets=None, layout="shared"):
     """The rows of PAIRS as the trainer takes them, and their collator."""
     values = iter(zip(weights, offsets or [0.0] * len(weights), strict=True))
@@ -96,7 +88,7 @@ def ours(
         processing_class=tokenizer,
         peft_config=LoraConfig(**LORA),
     )
-    perturb(trainer)
+    perturb(trainer, 0.3)
     return trainer
 
 
@@ -110,7 +102,7 @@ def stock(tiny_model, tokenizer, folder, **changes):
         processing_class=tokenizer,
         peft_config=LoraConfig(**LORA),
     )
-    perturb(trainer)
+    perturb(trainer, 0.3)
     return trainer
 
 

@@ -270,7 +270,7 @@ def test_a_layer_that_is_not_there(run, target):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(run, tmp_path):
-    with pytest.raises(UserError, match="The loss isn't a number at step [234]"):
+    with pytest.raises(UserError, match=r"The loss isn't a number at step [234]"):
         run("none", method={"learning_rate": 0.9}, max_grad_norm=1e38, beta=1e38, epochs=4)
     assert not (tmp_path / "none").exists()
 

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
+    set_seed,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +81,12 @@ def make_bert(folder: Path, labels: Iterable[str] | Mapping[int, str], seed: int
         label2id={label: number for number, label in id2label.items()},
     )  # fmt: skip
     BertForSequenceClassification(config).eval().save_pretrained(folder)
+
+
+def perturb(trainer: Any, size: float) -> None:
+    """Move a trainer's adapter away from the identity, in the same way for every trainer."""
+    set_seed(7)
+    with torch.no_grad():
+        for name, weight in sorted(trainer.model.named_parameters()):
+            if "lora_B" in name:
+                weight.copy_(torch.randn(weight.shape) * size)
