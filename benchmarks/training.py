@@ -280,7 +280,7 @@ def gradients(prompts: int = 20, dtype: str = "float32") -> None:
     with tempfile.TemporaryDirectory() as folder:
         loss, ours = gradient(our_trainer(pairs, asked, Path(folder), number, 1))
         theirs, expected = gradient(
-            trl_trainer(pairs, Path(folder), number, per_device_train_batch_size=4)
+            trl_trainer(pairs, Path(folder), number, per_device_train_batch_size=1)
         )
     relative = float((ours - expected).norm() / expected.norm())
     echo(f"loss of {len(pairs)} pairs: ours {loss:.7f}, TRL's {theirs:.7f}; relative difference of "
@@ -310,7 +310,7 @@ def weight(prompts: int = 3) -> None:
              f"{share.norm():.4f}; doubling its weight adds it once more, to a relative "
              f"{float((added - share).norm() / share.norm()):.1e}")  # fmt: skip
         theirs, _ = gradient(
-            trl_trainer(pairs, Path(folder), torch.float32, per_device_train_batch_size=len(pairs))
+            trl_trainer(pairs, Path(folder), torch.float32, per_device_train_batch_size=1)
         )
         echo(f"weights of 1: loss {found['even'][0]:.7f}, TRL's {theirs:.7f}, difference "
              f"{abs(found['even'][0] - theirs):.1e}")  # fmt: skip
@@ -458,14 +458,21 @@ def bad_input() -> None:
             if "pairs" in case:
                 (root / "artifacts/pairs/persodpo.jsonl").write_text(case["pairs"])
             begin = time.perf_counter()
+            # the repository's cache, so that the packaged weights aren't converted anew
+            environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(ROOT)}
             done = subprocess.run(
-                [sys.executable, "-m", "stages.train", "persodpo"], cwd=root, check=False,
-                capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+                [sys.executable, "-m", "stages.train", "persodpo"],
+                cwd=root,
+                check=False,
+                capture_output=True,
+                text=True,
+                env=environment,
+            )
             seconds = time.perf_counter() - begin
             loaded = "Loading weights" in done.stderr
+            said = done.stderr.strip().splitlines()[-1]
             echo(f"{name}: status {done.returncode}, {seconds:.0f} s, weights "
-                 f"{'loaded' if loaded else 'not loaded'}\n    {done.stderr.strip()}")  # fmt: skip
+                 f"{'loaded' if loaded else 'not loaded'}\n    {said}")  # fmt: skip
 
 
 @app.command()
