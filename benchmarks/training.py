@@ -368,13 +368,13 @@ def _start(prompts: int, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
     command = [*(launch or (sys.executable,)), "-m", "benchmarks.training", "train", str(prompts)]
     return subprocess.Popen(  # noqa: S603
         [*command, str(folder)], env=os.environ | {"DVC_ROOT": str(folder)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
 
 def _finished(process: subprocess.Popen[bytes], folder: Path) -> pd.DataFrame:
     if process.wait():
-        sys.exit(f"the run in {folder} ended with status {process.returncode}")
+        sys.exit(f"the run in {folder} ended with status {process.returncode} (see above)")
     return pd.read_csv(folder / "log.csv")
 
 
@@ -432,7 +432,8 @@ def bad_input() -> None:
 
     pairs, asked = replay_pairs(2)
     row = pairs[0].model_dump_json()
-    long = asked[0].model_copy(update={"turns": ["word " * 3000]})
+    (first,) = [prompt for prompt in asked if prompt.id == pairs[0].prompt_id]
+    long = first.model_copy(update={"turns": ["word " * 3000]})
     cases: dict[str, dict[str, Any]] = {
         "an empty pair file": {"pairs": ""},
         "a pair without scores": {"pairs": row.replace('"score_chosen"', '"score"') + "\n"},
