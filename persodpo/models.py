@@ -170,6 +170,8 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             finished = Path(scratch, "model")
+            # of several processes only the first would write; any may be the one that converts
+            model.should_save_on_this_rank = lambda is_main_process: is_main_process
             model.save_pretrained(finished)
             AutoTokenizer.from_pretrained(**where).save_pretrained(finished)
             try:

