@@ -71,7 +71,7 @@ def _start(prompts: int, folder: Path, *launch: str) -> subprocess.Popen[bytes]:
         str(prompts),
     ]
     return subprocess.Popen(  # noqa: S603
-        [*command, str(folder)], env=os.environ | {"DVC_ROOT": str(folder)},
+        [*command, str(prompts), str(folder)], env=os.environ | {"DVC_ROOT": str(folder)},
         stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
