@@ -158,7 +158,7 @@ def gradient(trainer: DPOTrainer) -> tuple[float, torch.Tensor]:
 def speed(
     prompts: Annotated[int, typer.Option(help="So many prompts, with all their pairs.")] = 20,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    batches: Annotated[str, typer.Option(help="TRL's batch sizes that are tried.")] = "1,4,8",
+    batches: Annotated[str, typer.Option(help="TRL's batch sizes that are tried.")] = "1,4",
     share: Annotated[float, typer.Option(help="TRL is timed on this share of the pairs.")] = 1.0,
     compared: Annotated[int, typer.Option(help="Gradients are of so many prompts' pairs.")] = 20,
 ) -> None:

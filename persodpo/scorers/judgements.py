@@ -6,17 +6,14 @@ as soon as their batch is done, and a killed run goes on where it was. A model i
 loaded only if something is left to be judged.
 """
 
-import contextlib
 import hashlib
 import json
 import math
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from diskcache import Cache, Timeout
-
 from persodpo.errors import UserError
+from persodpo.kept_values import open_kept
 from persodpo.scorers.metric import Judge, Judgement, Texts
 from persodpo.stage import cache_folder
 
@@ -49,7 +46,7 @@ def kept(
 
     def judge(inputs: Sequence[Texts]) -> list[Judgement]:
         keys = {texts: _key(identity, texts) for texts in inputs}
-        with _opened(folder) as cache:
+        with open_kept(folder, "judgements") as cache:
             known = {texts: cache.get(key) for texts, key in keys.items()}
             missing = [texts for texts, value in known.items() if value is None]
             if missing and not loaded:
@@ -62,19 +59,6 @@ def kept(
         return [json.loads(known[texts]) for texts in inputs]
 
     return judge
-
-
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[Cache]:
-    try:
-        # nothing is ever thrown out to make room
-        with Cache(str(folder), eviction_policy="none", cull_limit=0) as cache:
-            yield cache
-    except (sqlite3.Error, Timeout) as error:
-        raise UserError(
-            f"{folder}: the kept judgements can't be read or written ({error}); if the file is "
-            "damaged, delete the folder, and they are computed again."
-        ) from error
 
 
 def _key(identity: Mapping[str, object], texts: Texts) -> str:

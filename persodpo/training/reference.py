@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diskcache import Cache
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from persodpo import processes
+from persodpo.kept_values import open_kept
 from persodpo.training.collator import PromptCollator
 from persodpo.training.loss import answer_logps
 
@@ -43,12 +43,16 @@ def reference_logps(
 
     Returns:
         Per row, one value per answer, in nats.
+
+    Raises:
+        UserError: The kept values can't be read or written.
     """
     keys = [_keys(identity, row) for row in rows]
-    with Cache(str(folder), eviction_policy="none") as cache:
-        known = {key: cache.get(key) for of_row in keys for key in of_row}
+    with open_kept(folder, "log-probabilities") as cache:
         # one process looks up for all, because another may keep a value in between
-        known = processes.gather([known])[0]
+        known = processes.from_main(
+            lambda: {key: cache.get(key) for of_row in keys for key in of_row}
+        )
         missing = [
             (row, of_row)
             for row, of_row in zip(rows, keys, strict=True)
