@@ -1,8 +1,9 @@
-"""The command line beside the stages: cost of a run, profiles, export, the cache of answers.
+"""The command line beside the stages: cost of a run, profiles, export, chat, the cache of answers.
 
 python -m persodpo estimate
 python -m persodpo profile paper | replay --logs FOLDER
 python -m persodpo export METHOD --to FOLDER
+python -m persodpo chat [--with NAME] [--persona SENTENCE | --like ID] [--raw]
 python -m persodpo cache show | verify | prune | seed
 """
 
@@ -101,6 +102,26 @@ def export(
         f"{to}: the model and its card. Read README.md before you share it; prompt.txt holds "
         "one of the validation dialogues."
     )
+
+
+@app.command()
+def chat(
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="base or a trained method; repeatable. Without it, all."),
+    ] = None,
+    persona: Annotated[
+        list[str] | None, typer.Option(help="A sentence about you; repeatable.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="ID", help="Take the persona of a sampled prompt.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Show the models' raw texts.")] = False,
+) -> None:
+    """Talk to the base and the trained methods, side by side."""
+    from persodpo.chat import run_chat  # noqa: PLC0415 - as in export
+
+    run_chat(chosen or [], persona or [], like, raw)
 
 
 @cache_app.command()

@@ -12,7 +12,7 @@ Nothing is uploaded, and nothing of the environment is written down but versions
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from persodpo.model_params import TransformersModel
 from persodpo.models import ADAPTER_FILE, load_causal_lm, load_tokenizer, locate, weights_hash
 from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.prompts import render_prompt
-from persodpo.records import Evaluated, Prompt, read_rows, write_text
-from persodpo.report import table_1, total_score
-from persodpo.scorers import declared_metrics
-from persodpo.scoring import Scale
+from persodpo.records import Prompt, read_rows, write_text
+from persodpo.report.documents import table_1
+from persodpo.report.results import read_results
+from persodpo.report.summary import summarise_all
 from persodpo.stage import ARTIFACTS, pick, read_json
 from persodpo.yaml12 import load_yaml
 
@@ -150,7 +150,7 @@ def _gather(method: str, params: Params, adapter: bool) -> Facts:
         training=read_json(ARTIFACTS / f"training/{method}.json"),
         pairs=pairs,
         n_prompts={split: len(_prompts(split)) for split in ("train", "valid")},
-        results=_results(evaluated, params, pairs) if evaluated else None,
+        results=_results(evaluated, params) if evaluated else None,
         evaluated=method in evaluated,
         outdated=changed_settings(method),
         adapter=adapter,
@@ -169,22 +169,13 @@ def _base_key(params: Params) -> str:
 
 
 def _is_evaluated(name: str) -> bool:
-    files = (ARTIFACTS / f"evaluations/{name}{suffix}" for suffix in (".json", ".jsonl"))
-    return all(file.is_file() for file in files)
+    return (ARTIFACTS / f"evaluations/{name}.jsonl").is_file()
 
 
-def _results(evaluated: list[str], params: Params, pairs: Mapping[str, Any]) -> str:
+def _results(evaluated: list[str], params: Params) -> str:
     """The tables of the stage report, of the candidates that exist."""
-    metrics = declared_metrics(params.scorers)
-    scale = Scale.model_validate(read_json(ARTIFACTS / "pairs/scale.json"))
-    summaries = {}
-    for name in evaluated:
-        rows = read_rows(ARTIFACTS / f"evaluations/{name}.jsonl", Evaluated)
-        summaries[name] = {
-            **read_json(ARTIFACTS / f"evaluations/{name}.json"),
-            "s_total": total_score(rows, scale, params.scoring, metrics),
-        }
-    return table_1(summaries, pairs, metrics)
+    results = read_results(evaluated, params, ARTIFACTS)
+    return table_1(results, summarise_all(results, params.sample.max_words))
 
 
 def changed_settings(method: str) -> list[str]:

@@ -24,6 +24,8 @@ from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.records import write_text
 from persodpo.yaml12 import load_yaml
 
+# What the report reads beside the artifacts: the paper's rows; template, style, script of its page.
+REPORT_FILES = ["data/published/table1.csv", "persodpo/report/assets"]
 DVC_FILE = Path("dvc.yaml")
 NLI_DVC_FILE = Path("nli/dvc.yaml")
 PACKAGE = "persodpo"
@@ -76,7 +78,7 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
         *(f"artifacts/generation/{model}.json" for model in params.pool),
         "artifacts/pairs/metrics.json",
         *(f"artifacts/training/{method}.json" for method in params.train.methods),
-        *(f"artifacts/evaluations/{candidate}.json" for candidate in params.candidates()),
+        "results/metrics.json",
     ]
     for plot in document["plots"]:
         for name, settings in plot.items():
@@ -136,9 +138,9 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
             for model in params.pool
         ],
         "report": [
-            f"artifacts/evaluations/{name}.{suffix}"
-            for name in params.candidates()
-            for suffix in ("json", "jsonl")
+            *(f"artifacts/evaluations/{name}.jsonl" for name in params.candidates()),
+            *(f"artifacts/training/{name}.csv" for name in params.train.methods),
+            *REPORT_FILES,
         ],
     }
 

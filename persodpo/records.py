@@ -57,6 +57,7 @@ class Answer(Row):
             model wouldn't answer), `other`; `reference` or `logged` (no model was called).
         seconds: Wall-clock time of the call, or the answer's share of its batch's; None
             if unknown.
+        batch_size: How many prompts were answered at once; None if unknown, as behind a server.
         prompt_tokens: Tokens of the prompt, chat template included; None if unknown.
         completion_tokens: Tokens the model generated; None if unknown.
         served_model: The model that the server says it ran; None for a local one.
@@ -66,6 +67,7 @@ class Answer(Row):
     raw: str
     finish_reason: FinishReason
     seconds: float | None = None
+    batch_size: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     served_model: str | None = None
@@ -82,7 +84,7 @@ class Response(Row):
         contract: Whether it keeps the JSON contract (see `persodpo.prompts`).
         answer: The answer of a `valid` or `salvaged` response, else None.
         words: Number of blank-separated words of `answer`, or of `raw` without one.
-        seconds, prompt_tokens, completion_tokens, finish_reason, served_model,
+        seconds, batch_size, prompt_tokens, completion_tokens, finish_reason, served_model,
             system_fingerprint: See `Answer`.
         request_key: Key of the answer in the cache (see `persodpo.generation.request`);
             None if no model was called.
@@ -95,6 +97,7 @@ class Response(Row):
     answer: str | None
     words: int
     seconds: float | None
+    batch_size: int | None = None
     prompt_tokens: int | None
     completion_tokens: int | None
     finish_reason: FinishReason

@@ -1,16 +1,14 @@
 """baseline@<name> and evaluate@<method>: answer and score the validation prompts.
 
 Reads   artifacts/prompts/valid.jsonl; evaluate also artifacts/policies/<method>/
-Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores),
-        artifacts/evaluations/<candidate>.json (metrics)
+Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores)
 Params  launch, generate, scorers, sample.max_words, the model's section in models
 """
 
-from persodpo.evaluation import evaluate_candidate, summarise
+from persodpo.evaluation import evaluate_candidate
 from persodpo.params import load_params
 from persodpo.records import Prompt, read_rows, write_rows
-from persodpo.scorers import declared_metrics
-from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
+from persodpo.stage import ARTIFACTS, pick, run_stage
 
 
 def main(candidate: str) -> None:
@@ -21,8 +19,6 @@ def main(candidate: str) -> None:
     prompts = read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt)
     rows = evaluate_candidate(candidate, ARTIFACTS / f"policies/{candidate}", prompts, params)
     write_rows(ARTIFACTS / f"evaluations/{candidate}.jsonl", rows)
-    metrics = summarise(rows, params.sample.max_words, declared_metrics(params.scorers))
-    write_json(ARTIFACTS / f"evaluations/{candidate}.json", metrics)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,7 @@ def _answer_batch(
                 raw=tokenizer.decode(output[i, :length], skip_special_tokens=True),
                 finish_reason=reason,
                 seconds=seconds,
+                batch_size=len(batch),
                 prompt_tokens=len(ids),
                 completion_tokens=length,
             )

@@ -1,0 +1,193 @@
+"""The results as documents: table1.md, comparison.md, and the blocks of the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from persodpo.params import Params
+from persodpo.report.comparison import CONFIDENCE, RESAMPLES
+from persodpo.report.page import Block
+from persodpo.report.published import NOTE as PUBLISHED_NOTE
+from persodpo.report.results import Results
+from persodpo.report.summary import collapses
+from persodpo.report.tables import (
+    WARNING,
+    Summaries,
+    comparison_table,
+    interval_table,
+    markdown,
+    metric_table,
+    other_table,
+    time_table,
+)
+
+SCORERS_NOTE = """\
+What stands behind each metric is set in the section scorers of params.yaml and described in
+docs/metrics.md; only values of the same scorers compare with each other."""
+OTHER_NOTE = """\
+S_total: what the pairs are formed by, on the scale that was fitted on the training responses.
+Repeated: share of the answers that were given to more than one prompt. Distinct-1 and -2: different
+words and word bigrams over all of the answers. These count what a failed response says, too.
+Words: mean of the valid answers."""
+TIME_NOTE = """\
+Seconds per response: of answers that are computed together, each one's share of its batch. Only
+times of the same machine and the same batch compare; an answer from the cache keeps its time."""
+COMPARISON_NOTE = f"""\
+Square brackets: {CONFIDENCE:.0%} intervals over prompts, percentile bootstraps of the mean
+({RESAMPLES:,} resamples), of the failure ratio Wilson's. Where all values are equal, there is none.
+p: paired permutation tests ({RESAMPLES:,} permutations, or all of them), two-sided; p (Holm):
+corrected over all tests of this file. d_z: Cohen's d of paired samples. Over all responses, a
+failed one has the worst values, so that quality and failure are mixed; over valid responses,
+candidates are judged on different prompts, so these aren't tested. Prompts are what is drawn:
+another seed of the training could give another policy, of which nothing here tells."""
+FEW_PROMPTS = 30
+FEW_NOTE = """\
+With fewer than {few} prompts a bootstrap interval is a little too narrow (docs/metrics.md has the
+measured coverage)."""
+
+
+def table_1(results: Results, summaries: Summaries) -> str:
+    """The paper's Table 1 and what it leaves out, as Markdown."""
+    warned, metrics = collapses(summaries), results.metrics
+    n = next(iter(summaries.values()))["n"]
+    parts = [
+        "# Results on the validation prompts",
+        f"{n} prompts per candidate. Training pairs: {_pair_sets(results)}.",
+        f"{SCORERS_NOTE} {_versions(results)}",
+        *_warnings(warned),
+        "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
+        markdown(metric_table(summaries, "all", metrics, warned)),
+        PUBLISHED_NOTE,
+        "## Metrics over valid responses (mean ± sd)",
+        markdown(metric_table(summaries, "valid", metrics, warned)),
+        "## Total score, format, length, collapse",
+        OTHER_NOTE,
+        markdown(other_table(summaries, warned)),
+        "## Response time in seconds",
+        TIME_NOTE,
+        markdown(time_table(summaries)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -> str:
+    """Intervals and paired tests, as Markdown."""
+    warned = collapses(summaries)
+    parts = [
+        "# Which differences are more than chance",
+        _comparison_note(results),
+        *_warnings(warned),
+        "## Means over all responses",
+        markdown(interval_table(results, valid_only=False)),
+        "## Means over valid responses",
+        markdown(interval_table(results, valid_only=True)),
+    ]
+    for title, note, table in _comparisons(results, compared):
+        parts += [f"## {title}", note, markdown(table, "Method")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """A title, a note and a table of texts per reference."""
+    return [
+        (
+            f"Compared with {reference}",
+            f"Method minus {reference} on the same {rows['n'].iloc[0]} prompts.",
+            comparison_table(rows, results.metrics),
+        )
+        for reference, rows in compared.groupby("reference", sort=False)
+    ]
+
+
+def _comparison_note(results: Results) -> str:
+    n = len(results.of(results.candidates()[0]))
+    few = " " + FEW_NOTE.format(few=FEW_PROMPTS) if n < FEW_PROMPTS else ""
+    return f"{n} prompts. {COMPARISON_NOTE}{few}"
+
+
+def _warnings(warned: Mapping[str, str]) -> list[str]:
+    return [f"{WARNING} {sentence}" for sentence in warned.values()]
+
+
+def _pair_sets(results: Results) -> str:
+    return "; ".join(
+        f"{name}: {numbers['pairs']} pairs over {numbers['prompts']} prompts"
+        for name, numbers in results.pairs.items()
+        if "pairs" in numbers
+    )
+
+
+def _versions(results: Results) -> str:
+    versions = ", ".join(f"{each.label} {each.version}" for each in results.metrics.values())
+    return f"Versions: {versions}."
+
+
+def facts(results: Results, params: Params) -> dict[str, str]:
+    """What the page's head says of the run."""
+    return {
+        "Trained model": params.trained_model().model,
+        "Validation prompts": str(len(results.of(results.candidates()[0]))),
+        "Training prompts": str(params.sample.n_train),
+        "Pool": ", ".join(params.pool),
+        "Training pairs": _pair_sets(results),
+        "Scorers": _versions(results).removeprefix("Versions: ").removesuffix("."),
+    }
+
+
+def page_blocks(
+    results: Results, summaries: Summaries, compared: pd.DataFrame, svgs: Mapping[str, str]
+) -> list[Block]:
+    """The tables and figures of the page, in their order."""
+    warned = collapses(summaries)
+    warnings = "\n\n".join(_warnings(warned))
+    return [
+        Block(
+            "Metrics over all responses",
+            f"Mean ± sd; a failed response has the worst values. {SCORERS_NOTE}\n\n"
+            f"{PUBLISHED_NOTE}\n\n{warnings}",
+            metric_table(summaries, "all", results.metrics, warned),
+        ),
+        Block(
+            "Metrics over valid responses",
+            "Mean ± sd.",
+            metric_table(summaries, "valid", results.metrics, warned),
+        ),
+        Block("Total score, format, length, collapse", OTHER_NOTE, other_table(summaries, warned)),
+        Block("Intervals", _comparison_note(results), interval_table(results, valid_only=False)),
+        Block("Intervals over valid responses", "", interval_table(results, valid_only=True)),
+        *(Block(*block) for block in _comparisons(results, compared)),
+        Block("Response time", TIME_NOTE, time_table(summaries)),
+        Block("Response time and failure ratio", "", svg=svgs["figure2c"]),
+        Block("Loss and gradient norm", "", svg=svgs["figure2a"]),
+        Block("Reward margin and accuracy", "", svg=svgs["figure2b"]),
+        Block(
+            "Pairs",
+            "Total scores and words of all responses of the pool and of both sides of the set "
+            "persodpo, where a response counts once per pair; margins of both sets.",
+            svg=svgs["pairs"],
+        ),
+        Block("Pairs in numbers", "", _pair_table(results)),
+    ]
+
+
+def _pair_table(results: Results) -> pd.DataFrame:
+    sets = {name: each for name, each in results.pairs.items() if "pairs" in each}
+    columns: dict[str, Any] = {
+        "Pairs": lambda each: f"{each['pairs']:,}",
+        "Prompts": lambda each: f"{each['prompts']:,}",
+        "Words, chosen": lambda each: _share(each["words_chosen"], ".1f"),
+        "Words, rejected": lambda each: _share(each["words_rejected"], ".1f"),
+        "Chosen longer": lambda each: _share(each["chosen_longer"], ".0%"),
+        "Rejected invalid": lambda each: _share(each["rejected_invalid"], ".0%"),
+        "Median margin": lambda each: _share(each["margin"]["median"], ".2f"),
+        "Median weight": lambda each: _share(each["weight"]["median"], ".2f"),
+    }
+    return pd.DataFrame(
+        {title: [text(each) for each in sets.values()] for title, text in columns.items()},
+        index=list(sets),
+    )
+
+
+def _share(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)

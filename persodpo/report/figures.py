@@ -1,0 +1,120 @@
+"""The figures of the paper's Figure 2, and of the pairs, drawn as SVG.
+
+Altair describes them and vl-convert draws them, without a browser or a network.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import vl_convert
+
+# Columns of a training log, and what they are called in Figure 2 (a) and (b).
+TRAINING = {
+    "a": {"loss/total": "Loss", "grad_norm": "Gradient norm"},
+    "b": {"rewards/margins": "Reward margin", "rewards/accuracies": "Reward accuracy"},
+}
+WIDTH, HEIGHT = 300, 200
+
+
+def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> alt.HConcatChart:
+    """Figure 2 (a) or (b): two curves over the steps, a line per method.
+
+    Args:
+        logs: Per method its log, with the column `step`.
+        part: `a` (loss and gradient norm) or `b` (reward margin and accuracy).
+    """
+    columns = TRAINING[part]
+    table = pd.concat(
+        [log[["step", *columns]].assign(method=name) for name, log in logs.items()],
+        ignore_index=True,
+    ).rename(columns=columns)
+    charts = [
+        alt.Chart(table[["step", "method", title]].dropna())
+        .mark_line(point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=alt.X("step:Q", title="Step", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y(f"{title}:Q", title=title, scale=alt.Scale(zero=False)),
+            color=_color("method", list(logs), "Method"),
+        )
+        .properties(width=WIDTH, height=HEIGHT)
+        for title in columns.values()
+    ]
+    return alt.hconcat(*charts)
+
+
+def candidates_figure(summaries: Mapping[str, Mapping[str, Any]]) -> alt.HConcatChart:
+    """Figure 2 (c): response time (bar: median, tick: 95th percentile) and failure ratio.
+
+    Args:
+        summaries: Per candidate, `persodpo.report.summary.summarise`'s numbers.
+    """
+    fields = ("seconds", "seconds_p95", "failure_ratio")
+    table = pd.DataFrame(
+        [{"candidate": name, **{f: each[f] for f in fields}} for name, each in summaries.items()]
+    ).astype(dict.fromkeys(fields, float))
+    rows = alt.Y("candidate:N", title=None, sort=list(summaries))
+    chart = alt.Chart(table).properties(width=WIDTH, height=alt.Step(26))
+    median = chart.mark_bar(color="#4c78a8").encode(
+        x=alt.X("seconds:Q", title="Seconds per response: median, 95th percentile"), y=rows
+    )
+    p95 = chart.mark_tick(color="#e45756", thickness=3, size=18).encode(x="seconds_p95:Q", y=rows)
+    failed = chart.mark_bar(color="#4c78a8").encode(
+        x=alt.X("failure_ratio:Q", title="Failure ratio", scale=alt.Scale(domain=[0, 1])), y=rows
+    )
+    return alt.hconcat(median + p95, failed)
+
+
+def pairs_figure(histograms: Mapping[str, tuple[str, pd.DataFrame]]) -> alt.HConcatChart:
+    """Histograms of the pairs side by side.
+
+    Args:
+        histograms: By the column that is counted, its title and the table of
+            `persodpo.pair_numbers.histogram`: that column and one of shares per group.
+    """
+    charts = []
+    for column, (title, table) in histograms.items():
+        groups = [name for name in table.columns if name != column]
+        charts.append(
+            alt.Chart(table.melt(column, var_name="group", value_name="share"))
+            .mark_line(interpolate="step")
+            .encode(
+                x=alt.X(f"{column}:Q", title=title),
+                y=alt.Y("share:Q", title="Share"),
+                color=_color("group", groups, None),
+            )
+            .properties(width=WIDTH, height=HEIGHT)
+        )
+    chart: alt.HConcatChart = alt.hconcat(*charts).resolve_scale(color="independent")
+    return chart
+
+
+def _color(field: str, order: Sequence[str], title: str | None) -> alt.Color:
+    return alt.Color(
+        f"{field}:N",
+        sort=list(order),
+        title=title,
+        scale=alt.Scale(scheme="tableau10"),
+        legend=alt.Legend(orient="bottom", columns=4),
+    )
+
+
+def draw(chart: alt.HConcatChart, inline: bool) -> str:
+    """Draw a chart as SVG.
+
+    Args:
+        chart: What to draw.
+        inline: For a page, in its text's colour and on its ground; else by itself, dark on white.
+    """
+    ink = "currentColor" if inline else "#222"
+    axis = {"domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15}
+    text = {"labelColor": ink, "titleColor": ink}
+    chart = chart.configure(
+        background="transparent" if inline else "white",
+        axis=axis | text,
+        legend=text,
+        view={"stroke": None},
+    )
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    return svg

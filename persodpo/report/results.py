@@ -1,0 +1,105 @@
+"""All candidates' answers to the validation prompts with all their scores, in one table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from persodpo.errors import UserError
+from persodpo.params import Params
+from persodpo.pool import evaluated_table
+from persodpo.records import Evaluated, read_rows
+from persodpo.scorers import declared_metrics
+from persodpo.scorers.metric import Metric
+from persodpo.scoring import Scale, score_table
+from persodpo.stage import read_json
+
+
+class Results(NamedTuple):
+    """What the report tells of.
+
+    Attributes:
+        table: One row per candidate and prompt, candidates and prompts each in their order: the
+            columns of `persodpo.pool.evaluated_table` (`model` is the candidate), `failed` (1 if
+            the response breaks the JSON contract, else 0), `seconds` and `batch_size`
+            (NaN if unknown), and the scores of `persodpo.scoring.score_table`.
+        metrics: What the values of each metric mean, in the order of the columns.
+        pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
+    """
+
+    table: pd.DataFrame
+    metrics: Mapping[str, Metric]
+    pairs: Mapping[str, Any]
+
+    def candidates(self) -> list[str]:
+        """The candidates, in their order."""
+        return list(self.table["model"].unique())
+
+    def of(self, candidate: str) -> pd.DataFrame:
+        """The rows of one candidate."""
+        return self.table[self.table["model"] == candidate].reset_index(drop=True)
+
+    def values(self, measure: str) -> pd.DataFrame:
+        """One measure over all responses: a row per prompt, a column per candidate.
+
+        A metric's value that couldn't be computed, or that a failed response hasn't, is the worst.
+        """
+        values = self.table[measure].astype(float)
+        if measure in self.metrics:
+            values = values.fillna(self.metrics[measure].worst)
+        return (
+            self.table.assign(value=values)
+            .pivot(index="id", columns="model", values="value")
+            .reindex(index=self.table["id"].unique(), columns=self.candidates())
+        )
+
+
+def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> Results:
+    """Read the evaluations of candidates, and what belongs to them.
+
+    Args:
+        candidates: Keys of `evaluate.baselines` and `train.methods`, at least one.
+        params: All parameters.
+        artifacts: The folder that has `evaluations/<candidate>.jsonl` and `pairs/`.
+
+    Raises:
+        UserError: A file is missing or has a bad row, or the candidates didn't answer the same
+            prompts, each once.
+    """
+    metrics = declared_metrics(params.scorers)
+    scale = Scale.model_validate(read_json(artifacts / "pairs/scale.json"))
+    tables: list[pd.DataFrame] = []
+    for name in candidates:
+        file = artifacts / f"evaluations/{name}.jsonl"
+        rows = read_rows(file, Evaluated)
+        _refuse_strangers(file, name, rows, tables)
+        table = evaluated_table(rows)
+        table = table.assign(
+            failed=1.0 - table["valid"],
+            seconds=pd.Series([row.response.seconds for row in rows], dtype=float),
+            batch_size=pd.Series([row.response.batch_size for row in rows], dtype=float),
+        )
+        tables.append(score_table(table, scale, params.scoring, metrics))
+    return Results(
+        table=pd.concat(tables, ignore_index=True),
+        metrics=metrics,
+        pairs=read_json(artifacts / "pairs/metrics.json"),
+    )
+
+
+def _refuse_strangers(
+    file: Path, name: str, rows: Sequence[Evaluated], before: Sequence[pd.DataFrame]
+) -> None:
+    """Rows of another candidate, or of other prompts than the first candidate's."""
+    again = f"run the stage that writes it again (dvc repro --force --single-item evaluate@{name})."
+    if not rows:
+        raise UserError(f"{file}: it has no rows; {again}")
+    ids = [row.response.id for row in rows]
+    if any(row.response.model != name for row in rows) or len(set(ids)) < len(ids):
+        raise UserError(f"{file}: it has rows of another candidate, or a prompt twice; {again}")
+    if before and set(ids) != set(before[0]["id"]):
+        raise UserError(
+            f"{file}: its prompts aren't those of {before[0]['model'].iloc[0]}, so the evaluations "
+            "are of different runs; run dvc repro."
+        )

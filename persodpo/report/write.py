@@ -1,0 +1,114 @@
+"""All files of results/: what they are made of, and how they are written."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from persodpo.errors import UserError
+from persodpo.params import Params
+from persodpo.records import Prompt, read_rows, write_text
+from persodpo.report.comparison import compare
+from persodpo.report.documents import comparison, facts, page_blocks, table_1
+from persodpo.report.figures import candidates_figure, draw, pairs_figure, training_figure
+from persodpo.report.page import examples_data, render_page
+from persodpo.report.results import Results, read_results
+from persodpo.report.summary import BASE, headline, summarise_all
+from persodpo.report.tables import titles
+from persodpo.stage import write_json
+
+# Each method is compared with these, where they are candidates.
+REFERENCES = (BASE, "dpo")
+# The histograms of the pairs that are drawn: what is counted, its title, the file.
+HISTOGRAMS = {
+    "s_total": ("Total score", "scores"),
+    "margin": ("Margin of a pair", "margins"),
+    "words": ("Words", "lengths"),
+}
+
+
+class Sources(NamedTuple):
+    """What the report is made of.
+
+    Attributes:
+        results: All candidates' answers.
+        logs: Per method, its training log.
+        histograms: By the column that is counted, a title and its table.
+        prompts: The validation prompts.
+    """
+
+    results: Results
+    logs: Mapping[str, pd.DataFrame]
+    histograms: Mapping[str, tuple[str, pd.DataFrame]]
+    prompts: Sequence[Prompt]
+
+
+def read_sources(params: Params, artifacts: Path) -> Sources:
+    """Read everything that the report is made of.
+
+    Raises:
+        UserError: A file is missing or bad, or the evaluations are of different runs.
+    """
+    return Sources(
+        results=read_results(params.candidates(), params, artifacts),
+        logs={name: _csv(artifacts / f"training/{name}.csv") for name in params.train.methods},
+        histograms={
+            column: (title, _csv(artifacts / f"pairs/{file}.csv"))
+            for column, (title, file) in HISTOGRAMS.items()
+        },
+        prompts=read_rows(artifacts / "prompts/valid.jsonl", Prompt),
+    )
+
+
+def _csv(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file}: can't be read ({error}); run the stage that writes it."
+        ) from error
+
+
+def write_results(sources: Sources, params: Params, folder: Path) -> None:
+    """Write the tables, the figures, the metrics and the page.
+
+    Args:
+        sources: What they are made of.
+        params: All parameters.
+        folder: Gets `table1.md`, `comparison.md`, `metrics.json` (per candidate at most ten
+            numbers), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and `report.html`.
+    """
+    results = sources.results
+    summaries = summarise_all(results, params.sample.max_words)
+    compared = compare_methods(results, list(params.train.methods))
+    charts = {
+        "figure2a": training_figure(sources.logs, "a"),
+        "figure2b": training_figure(sources.logs, "b"),
+        "figure2c": candidates_figure(summaries),
+    }
+    write_text(folder / "table1.md", table_1(results, summaries))
+    write_text(folder / "comparison.md", comparison(results, summaries, compared))
+    metrics = {name: headline(summary) for name, summary in summaries.items()}
+    write_json(folder / "metrics.json", metrics)
+    columns = ["failure_ratio", "seconds"]
+    plotted = pd.DataFrame.from_dict(summaries, orient="index")[columns].rename_axis("candidate")
+    write_text(folder / "candidates.csv", plotted.to_csv())
+    for name, chart in charts.items():
+        write_text(folder / f"{name}.svg", draw(chart, inline=False))
+    on_page = charts | {"pairs": pairs_figure(sources.histograms)}
+    svgs = {name: draw(chart, inline=True) for name, chart in on_page.items()}
+    page = render_page(
+        "PersoDPO: results",
+        facts(results, params),
+        page_blocks(results, summaries, compared, svgs),
+        examples_data(sources.prompts, results.table, results.metrics),
+    )
+    write_text(folder / "report.html", page)
+
+
+def compare_methods(results: Results, methods: Sequence[str]) -> pd.DataFrame:
+    """Each method against base and plain DPO: see `persodpo.report.comparison.compare`."""
+    values = {key: results.values(key) for key in titles(results.metrics)}
+    references = [name for name in REFERENCES if name in results.candidates()]
+    return compare(values, methods, references)
