@@ -249,7 +249,7 @@ def test_only_who_is_chosen_answers(own):
     assert "With you: base, persodpo." in text
     message = refusal("--with", "nobody", "--persona", "I sail.")
     assert "nobody" in message
-    assert "base, dpo, persodpo, persodpo_unweighted, persodpo_sft" in message
+    assert f"choose of {', '.join(['base', *load_params().train.methods])}." in message
 
 
 def test_a_method_that_is_not_trained_is_refused_or_left_out():
@@ -259,7 +259,8 @@ def test_a_method_that_is_not_trained_is_refused_or_left_out():
     result = run("--persona", "I sail.", typed="")
     assert "With you: base, dpo, persodpo." in result.stdout
     left_out = [line for line in result.stderr.splitlines() if "is left out" in line]
-    assert [line.split()[0] for line in left_out] == ["persodpo_unweighted", "persodpo_sft"]
+    untrained = [name for name in load_params().train.methods if name not in ADAPTERS]
+    assert [line.split()[0] for line in left_out] == untrained
 
 
 def test_an_adapter_of_another_base_is_refused(own):

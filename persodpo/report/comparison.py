@@ -37,11 +37,12 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def mean_interval(values: np.ndarray) -> Interval | None:
+def mean_interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval | None:
     """The mean of a sample and its 95 % bootstrap interval.
 
     Args:
         values: One per prompt, of shape (n,).
+        resamples: How many samples are drawn from it.
 
     Returns:
         The interval; None of an empty sample.
@@ -54,7 +55,7 @@ def mean_interval(values: np.ndarray) -> Interval | None:
     ends = stats.bootstrap(
         (values,),
         np.mean,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples,
         batch=_batch(len(values)),
         confidence_level=CONFIDENCE,
         method="percentile",
@@ -69,7 +70,7 @@ def share_interval(successes: int, n: int) -> Interval:
     return Interval(successes / n, float(ends.low), float(ends.high))
 
 
-def paired_p(differences: np.ndarray) -> float:
+def paired_p(differences: np.ndarray, resamples: int = RESAMPLES) -> float:
     """The two-sided p-value of a paired permutation test of a mean difference of 0.
 
     Under the null hypothesis either candidate's value could be the other's, prompt by prompt, so
@@ -77,6 +78,7 @@ def paired_p(differences: np.ndarray) -> float:
 
     Args:
         differences: One per prompt, of shape (n,).
+        resamples: How many signs of all differences are drawn.
     """
     if not np.any(differences):
         return 1.0
@@ -86,7 +88,7 @@ def paired_p(differences: np.ndarray) -> float:
             np.mean,
             permutation_type="samples",
             vectorized=True,
-            n_resamples=RESAMPLES,
+            n_resamples=resamples,
             batch=_batch(len(differences)),
             rng=SEED,
         ).pvalue

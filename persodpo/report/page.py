@@ -59,7 +59,7 @@ def examples_data(
         metrics: What the values of each metric mean, by its column.
 
     Returns:
-        Nothing but texts, numbers, None, lists and dicts; short keys would save little:
+        Nothing but texts, numbers, None, lists and dicts:
 
             {"candidates": ["base", ...],            # as they first appear in the table
              "measures": [{"key": "s_total", "label": "S_total ↑"}, ...],
@@ -151,9 +151,11 @@ def _table(frame: pd.DataFrame) -> dict[str, Any]:
     numeric = [
         all(_NUMBER.fullmatch(text) for text in frame.iloc[:, i]) for i in range(frame.shape[1])
     ]
+    # an arrow stays on the line of the word before it
+    titles = [re.sub(" (?=[↑↓])", "\N{NO-BREAK SPACE}", column) for column in frame.columns]
     return {
         "corner": frame.index.name or "",
-        "columns": list(zip(frame.columns, numeric, strict=True)),
+        "columns": list(zip(titles, numeric, strict=True)),
         "rows": [
             (name, list(zip(cells, numeric, strict=True)))
             for name, cells in zip(frame.index, frame.to_numpy().tolist(), strict=True)

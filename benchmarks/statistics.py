@@ -1,0 +1,67 @@
+"""How far the report's intervals and tests can be trusted, by simulation.
+
+    python -m benchmarks.statistics coverage
+    python -m benchmarks.statistics rejections
+
+Values are drawn as scores are: a share of failures at the worst value and the rest spread over the
+range, or differences of two such candidates that are equally good.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from persodpo.report.comparison import mean_interval, paired_p, share_interval
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Simulations = Annotated[int, typer.Option(help="So many data sets are drawn.")]
+Resamples = Annotated[int, typer.Option(help="Of each interval or test.")]
+
+FAILURES = 0.3
+
+
+def scores(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Total scores of n responses of which some fail; their true mean is `MEAN`."""
+    return np.where(rng.random(n) < FAILURES, 0.05, rng.beta(4, 3, n))
+
+
+MEAN = FAILURES * 0.05 + (1 - FAILURES) * 4 / 7
+
+
+@app.command()
+def coverage(simulations: Simulations = 1000, resamples: Resamples = 999) -> None:
+    """How often a 95 % interval covers the true value."""
+    for n in (12, 16, 30, 100, 1000):
+        rng = np.random.default_rng(0)
+        hits = failures = 0
+        for _ in range(simulations):
+            interval = mean_interval(scores(rng, n), resamples)
+            assert interval is not None
+            assert interval.low is not None
+            assert interval.high is not None
+            hits += interval.low <= MEAN <= interval.high
+            share = share_interval(int(rng.binomial(n, FAILURES)), n)
+            assert share.low is not None
+            assert share.high is not None
+            failures += share.low <= FAILURES <= share.high
+        typer.echo(
+            f"{n} prompts: the mean's interval covers it in {hits / simulations:.1%} of "
+            f"{simulations} data sets, the failure ratio's in {failures / simulations:.1%}"
+        )
+
+
+@app.command()
+def rejections(simulations: Simulations = 1000, resamples: Resamples = 999) -> None:
+    """How often the paired test rejects at 5 % where there is no difference."""
+    for n in (12, 16, 30, 100, 1000):
+        rng = np.random.default_rng(0)
+        p = [paired_p(scores(rng, n) - scores(rng, n), resamples) for _ in range(simulations)]
+        typer.echo(
+            f"{n} prompts: rejected in {np.mean(np.array(p) <= 0.05):.1%} of {simulations} "
+            "data sets without a difference"
+        )
+
+
+if __name__ == "__main__":
+    app()
