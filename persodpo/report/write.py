@@ -13,6 +13,7 @@ from persodpo.report.comparison import compare
 from persodpo.report.documents import comparison, facts, page_blocks, table_1
 from persodpo.report.figures import candidates_figure, draw, pairs_figure, training_figure
 from persodpo.report.page import examples_data, render_page
+from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import BASE, headline, summarise_all
 from persodpo.report.tables import titles
@@ -36,12 +37,14 @@ class Sources(NamedTuple):
         logs: Per method, its training log.
         histograms: By the column that is counted, a title and its table.
         prompts: The validation prompts.
+        published: The paper's rows.
     """
 
     results: Results
     logs: Mapping[str, pd.DataFrame]
     histograms: Mapping[str, tuple[str, pd.DataFrame]]
     prompts: Sequence[Prompt]
+    published: pd.DataFrame
 
 
 def read_sources(params: Params, artifacts: Path) -> Sources:
@@ -58,6 +61,7 @@ def read_sources(params: Params, artifacts: Path) -> Sources:
             for column, (title, file) in HISTOGRAMS.items()
         },
         prompts=read_rows(artifacts / "prompts/valid.jsonl", Prompt),
+        published=published_rows(),
     )
 
 
@@ -87,7 +91,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
         "figure2b": training_figure(sources.logs, "b"),
         "figure2c": candidates_figure(summaries),
     }
-    write_text(folder / "table1.md", table_1(results, summaries))
+    write_text(folder / "table1.md", table_1(results, summaries, sources.published))
     write_text(folder / "comparison.md", comparison(results, summaries, compared))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
     write_json(folder / "metrics.json", metrics)
@@ -101,7 +105,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     page = render_page(
         "PersoDPO: results",
         facts(results, params),
-        page_blocks(results, summaries, compared, svgs),
+        page_blocks(results, summaries, compared, sources.published, svgs),
         examples_data(sources.prompts, results.table, results.metrics),
     )
     write_text(folder / "report.html", page)
