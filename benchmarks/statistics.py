@@ -16,8 +16,10 @@ from persodpo.report.comparison import mean_interval, paired_p, share_interval
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Simulations = Annotated[int, typer.Option(help="So many data sets are drawn.")]
+Prompts = Annotated[str, typer.Option(help="Sizes of the data sets.")]
 Resamples = Annotated[int, typer.Option(help="Of each interval or test.")]
 
+SIZES = "12,16,30,100,1000"
 FAILURES = 0.3
 
 
@@ -30,9 +32,11 @@ MEAN = FAILURES * 0.05 + (1 - FAILURES) * 4 / 7
 
 
 @app.command()
-def coverage(simulations: Simulations = 1000, resamples: Resamples = 999) -> None:
+def coverage(
+    simulations: Simulations = 1000, resamples: Resamples = 999, prompts: Prompts = SIZES
+) -> None:
     """How often a 95 % interval covers the true value."""
-    for n in (12, 16, 30, 100, 1000):
+    for n in map(int, prompts.split(",")):
         rng = np.random.default_rng(0)
         hits = failures = 0
         for _ in range(simulations):
@@ -52,9 +56,11 @@ def coverage(simulations: Simulations = 1000, resamples: Resamples = 999) -> Non
 
 
 @app.command()
-def rejections(simulations: Simulations = 1000, resamples: Resamples = 999) -> None:
+def rejections(
+    simulations: Simulations = 1000, resamples: Resamples = 999, prompts: Prompts = SIZES
+) -> None:
     """How often the paired test rejects at 5 % where there is no difference."""
-    for n in (12, 16, 30, 100, 1000):
+    for n in map(int, prompts.split(",")):
         rng = np.random.default_rng(0)
         p = [paired_p(scores(rng, n) - scores(rng, n), resamples) for _ in range(simulations)]
         typer.echo(

@@ -80,7 +80,7 @@ def paired_p(differences: np.ndarray, resamples: int = RESAMPLES) -> float:
         differences: One per prompt, of shape (n,).
         resamples: How many signs of all differences are drawn.
     """
-    if not np.any(differences):
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     return float(
         stats.permutation_test(

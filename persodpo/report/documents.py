@@ -41,10 +41,10 @@ corrected over all tests of this file. d_z: Cohen's d of paired samples. Over al
 failed one has the worst values, so that quality and failure are mixed; over valid responses,
 candidates are judged on different prompts, so these aren't tested. Prompts are what is drawn:
 another seed of the training could give another policy, of which nothing here tells."""
-FEW_PROMPTS = 30
-FEW_NOTE = """\
-With fewer than {few} prompts a bootstrap interval is a little too narrow (docs/metrics.md has the
-measured coverage)."""
+FEW_PROMPTS = 50
+FEW_NOTE = f"""\
+With fewer than {FEW_PROMPTS} prompts a bootstrap interval is a little too narrow; docs/metrics.md
+has the measured coverage."""
 
 
 def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
@@ -102,7 +102,7 @@ def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, st
 
 def _comparison_note(results: Results) -> str:
     n = len(results.of(results.candidates()[0]))
-    few = " " + FEW_NOTE.format(few=FEW_PROMPTS) if n < FEW_PROMPTS else ""
+    few = f"\n\n{FEW_NOTE}" if n < FEW_PROMPTS else ""
     return f"{n} prompts. {COMPARISON_NOTE}{few}"
 
 

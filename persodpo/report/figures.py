@@ -17,9 +17,11 @@ TRAINING = {
 }
 WIDTH, HEIGHT = 300, 200
 
+Chart = alt.Chart | alt.LayerChart
 
-def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> alt.HConcatChart:
-    """Figure 2 (a) or (b): two curves over the steps, a line per method.
+
+def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> list[alt.Chart]:
+    """Figure 2 (a) or (b): two charts over the steps, a line per method.
 
     Args:
         logs: Per method its log, with the column `step`.
@@ -30,7 +32,7 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> alt.HConcatC
         [log[["step", *columns]].assign(method=name) for name, log in logs.items()],
         ignore_index=True,
     ).rename(columns=columns)
-    charts = [
+    return [
         alt.Chart(table[["step", "method", title]].dropna())
         .mark_line(point=alt.OverlayMarkDef(size=18))
         .encode(
@@ -41,10 +43,9 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> alt.HConcatC
         .properties(width=WIDTH, height=HEIGHT)
         for title in columns.values()
     ]
-    return alt.hconcat(*charts)
 
 
-def candidates_figure(summaries: Mapping[str, Mapping[str, Any]]) -> alt.HConcatChart:
+def candidates_figure(summaries: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
     """Figure 2 (c): response time (bar: median, tick: 95th percentile) and failure ratio.
 
     Args:
@@ -63,11 +64,11 @@ def candidates_figure(summaries: Mapping[str, Mapping[str, Any]]) -> alt.HConcat
     failed = chart.mark_bar(color="#4c78a8").encode(
         x=alt.X("failure_ratio:Q", title="Failure ratio", scale=alt.Scale(domain=[0, 1])), y=rows
     )
-    return alt.hconcat(median + p95, failed)
+    return [median + p95, failed]
 
 
-def pairs_figure(histograms: Mapping[str, tuple[str, pd.DataFrame]]) -> alt.HConcatChart:
-    """Histograms of the pairs side by side.
+def pairs_figure(histograms: Mapping[str, tuple[str, pd.DataFrame]]) -> list[alt.Chart]:
+    """Histograms of the pairs.
 
     Args:
         histograms: By the column that is counted, its title and the table of
@@ -86,8 +87,7 @@ def pairs_figure(histograms: Mapping[str, tuple[str, pd.DataFrame]]) -> alt.HCon
             )
             .properties(width=WIDTH, height=HEIGHT)
         )
-    chart: alt.HConcatChart = alt.hconcat(*charts).resolve_scale(color="independent")
-    return chart
+    return charts
 
 
 def _color(field: str, order: Sequence[str], title: str | None) -> alt.Color:
@@ -100,21 +100,19 @@ def _color(field: str, order: Sequence[str], title: str | None) -> alt.Color:
     )
 
 
-def draw(chart: alt.HConcatChart, inline: bool) -> str:
-    """Draw a chart as SVG.
+def draw(charts: Sequence[Chart]) -> str:
+    """Draw charts side by side as one SVG, dark on white, that stands by itself."""
+    return _svg(alt.hconcat(*charts), ink="#222", ground="white")
 
-    Args:
-        chart: What to draw.
-        inline: For a page, in its text's colour and on its ground; else by itself, dark on white.
-    """
-    ink = "currentColor" if inline else "#222"
+
+def draw_inline(charts: Sequence[Chart]) -> str:
+    """Draw charts as SVGs for a page, in its text's colour on its ground, which it can wrap."""
+    return "\n".join(_svg(chart, ink="currentColor", ground="transparent") for chart in charts)
+
+
+def _svg(chart: Chart | alt.HConcatChart, ink: str, ground: str) -> str:
     axis = {"domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15}
     text = {"labelColor": ink, "titleColor": ink}
-    chart = chart.configure(
-        background="transparent" if inline else "white",
-        axis=axis | text,
-        legend=text,
-        view={"stroke": None},
-    )
+    chart = chart.configure(background=ground, axis=axis | text, legend=text, view={"stroke": None})
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
     return svg

@@ -26,8 +26,8 @@ from persodpo.records import Prompt
 from persodpo.scorers.metric import Metric
 
 ASSETS = Path(__file__).parent / "assets"
-# 0.04 ± 0.13, -0.88, 12,452, n/a: what stands to the right in its column
-_NUMBER = re.compile(r"[-−+]?\d.*|n/a|", re.DOTALL)
+# 0.04 ± 0.13, -0.88, 12,452, < .001, n/a: what stands to the right in its column
+_NUMBER = re.compile(r"(< )?[-−+]?\.?\d.*|n/a|", re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -37,7 +37,7 @@ class Block(NamedTuple):
         title: Its heading, and its entry in the page's list of contents.
         note: Plain text, with blank lines between paragraphs; may be empty.
         table: Cells are texts; the index names the rows.
-        svg: An inline SVG that draws in currentColor. It is trusted and goes in as it is.
+        svg: Inline SVGs that draw in currentColor. They are trusted and go in as they are.
     """
 
     title: str

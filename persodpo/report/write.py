@@ -11,7 +11,14 @@ from persodpo.params import Params
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report.comparison import compare
 from persodpo.report.documents import comparison, facts, page_blocks, table_1
-from persodpo.report.figures import candidates_figure, draw, pairs_figure, training_figure
+from persodpo.report.figures import (
+    Chart,
+    candidates_figure,
+    draw,
+    draw_inline,
+    pairs_figure,
+    training_figure,
+)
 from persodpo.report.page import examples_data, render_page
 from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
@@ -86,7 +93,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     results = sources.results
     summaries = summarise_all(results, params.sample.max_words)
     compared = compare_methods(results, list(params.train.methods))
-    charts = {
+    figures: dict[str, Sequence[Chart]] = {
         "figure2a": training_figure(sources.logs, "a"),
         "figure2b": training_figure(sources.logs, "b"),
         "figure2c": candidates_figure(summaries),
@@ -98,10 +105,10 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     columns = ["failure_ratio", "seconds"]
     plotted = pd.DataFrame.from_dict(summaries, orient="index")[columns].rename_axis("candidate")
     write_text(folder / "candidates.csv", plotted.to_csv())
-    for name, chart in charts.items():
-        write_text(folder / f"{name}.svg", draw(chart, inline=False))
-    on_page = charts | {"pairs": pairs_figure(sources.histograms)}
-    svgs = {name: draw(chart, inline=True) for name, chart in on_page.items()}
+    for name, charts in figures.items():
+        write_text(folder / f"{name}.svg", draw(charts))
+    on_page = figures | {"pairs": pairs_figure(sources.histograms)}
+    svgs = {name: draw_inline(charts) for name, charts in on_page.items()}
     page = render_page(
         "PersoDPO: results",
         facts(results, params),
