@@ -1,6 +1,7 @@
 """The numbers, tables and figures of the report, from evaluations as the stages leave them."""
 
 import json
+import subprocess
 import xml.etree.ElementTree as ET
 
 import pandas as pd
@@ -228,3 +229,17 @@ def test_collapse_and_its_absence():
     assert distinct(["The sea, the sea"], 2) == pytest.approx(2 / 3)
     assert distinct(["The sea, the sea"], 1) == 0.5
     assert distinct(["one", "two"], 2) is None
+
+
+def test_the_readme_shows_the_committed_results():
+    """The table in README.md is a part of results/table1.md, as both stand in git."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not in git")
+    readme, table = (
+        subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True,
+                       text=True).stdout
+        for name in ("README.md", "results/table1.md")
+    )  # fmt: skip
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and " ± " in line]
+    assert [row.split()[1] for row in rows] == WHOLE.candidates()
+    assert all(row in table for row in rows)

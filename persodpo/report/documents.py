@@ -43,8 +43,8 @@ candidates are judged on different prompts, so these aren't tested. Prompts are 
 another seed of the training could give another policy, of which nothing here tells."""
 FEW_PROMPTS = 50
 FEW_NOTE = f"""\
-With fewer than {FEW_PROMPTS} prompts a bootstrap interval is a little too narrow; docs/evaluation.md
-has the measured coverage."""
+With fewer than {FEW_PROMPTS} prompts a bootstrap interval is a little too narrow;
+docs/evaluation.md has the measured coverage."""
 
 
 def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
