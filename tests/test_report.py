@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from persodpo.errors import UserError
 from persodpo.params import load_params
 from persodpo.prompts import render_prompt
-from persodpo.records import Evaluated, Prompt, Response, Score, write_rows
+from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows
 from persodpo.report.collapse import distinct, repeated_share
 from persodpo.report.results import read_results
 from persodpo.report.summary import collapses, headline, summarise
@@ -205,6 +205,10 @@ def test_evaluations_of_different_runs_are_refused(artifacts):
             read_results(["base", "dpo"], WHOLE, artifacts)
         return str(caught.value)
 
+    file = artifacts / "prompts/valid.jsonl"
+    write_rows(file, read_rows(file, Prompt)[:3])
+    with pytest.raises(UserError, match="the evaluations answer other prompts"):
+        read_sources(WHOLE, artifacts)
     write_evaluation(artifacts, "dpo", BETTER[:3])
     assert "dpo.jsonl: its prompts aren't those of base" in refusal()
     write_evaluation(artifacts, "dpo", [*BETTER, BETTER[0]])

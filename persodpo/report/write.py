@@ -60,14 +60,21 @@ def read_sources(params: Params, artifacts: Path) -> Sources:
     Raises:
         UserError: A file is missing or bad, or the evaluations are of different runs.
     """
+    results = read_results(params.candidates(), params, artifacts)
+    prompts = read_rows(artifacts / "prompts/valid.jsonl", Prompt)
+    if {prompt.id for prompt in prompts} != set(results.table["id"]):
+        raise UserError(
+            f"{artifacts}/prompts/valid.jsonl: the evaluations answer other prompts, so they are "
+            "of another run; run dvc repro."
+        )
     return Sources(
-        results=read_results(params.candidates(), params, artifacts),
+        results=results,
         logs={name: _csv(artifacts / f"training/{name}.csv") for name in params.train.methods},
         histograms={
             column: (title, _csv(artifacts / f"pairs/{file}.csv"))
             for column, (title, file) in HISTOGRAMS.items()
         },
-        prompts=read_rows(artifacts / "prompts/valid.jsonl", Prompt),
+        prompts=prompts,
         published=published_rows(),
     )
 
