@@ -1,11 +1,12 @@
 # make repro   the whole workflow            make test    all tests
 # make check   style and types              make format  what check would ask for
+# make table   the last commit's experiments: settings that differ, S_total and failure ratio
 # Each makes the virtual environment in .venv if it is missing or requirements.txt has changed.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test check format
+.PHONY: repro test check format table
 
 repro: .venv/installed
 	dvc repro
@@ -22,6 +23,16 @@ check: .venv/installed
 format: .venv/installed
 	ruff check --fix
 	ruff format
+
+# Of more than a hundred columns these: the settings that differ, and of every candidate first S_total,
+# then the failure ratio; in one table they would be too wide. --drop takes what its pattern doesn't spare,
+# --keep holds columns in which nothing differs. --no-pager would cut the tables to the terminal's width.
+SETTINGS = (sample|generate|models|scorers|scoring|pairing|train|evaluate)\.|(launch|pool)$$
+SHOW = DVC_PAGER=cat dvc exp show --only-changed
+
+table: .venv/installed
+	@$(SHOW) --drop '(?!Experiment$$|State$$|$(SETTINGS))' --keep '[^:]+\.s_total$$' --keep 'persodpo\.pairs$$'
+	@$(SHOW) --drop '(?!Experiment$$)' --keep '[^:]+\.failure_ratio$$'
 
 # torch comes first and with its own dependencies, which a CUDA build has and a CPU build hasn't.
 # All else is installed without dependency resolution: the list is the full closure, and one of

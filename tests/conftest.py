@@ -1,4 +1,4 @@
-"""Shared parts of the tests: a tiny chat model, and a handful of real prompts."""
+"""Shared parts of the tests: a tiny chat model, a whole run of the workflow, real prompts."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import torch
 from hypothesis import settings
 from remote_workspace import REMOTE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+from workspace import ROOT, Workspace
 
 from persodpo.model_params import OpenAIModel, TransformersModel
 from persodpo.models import load_tokenizer
@@ -17,8 +18,6 @@ from persodpo.sampling import sample_prompts
 # no deadline: a busy machine isn't a failure
 settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)
 settings.load_profile("persodpo")
-
-ROOT = Path(__file__).parents[1]
 
 
 def transformers_model(name, **changes) -> TransformersModel:
@@ -70,6 +69,15 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_workspace(tmp_path_factory, tiny_model) -> Workspace:
+    """A workspace whose whole workflow has run and is committed; change none but a copy of it."""
+    workspace = Workspace(tmp_path_factory.mktemp("finished"), tiny_model)
+    workspace.first_run = workspace.run("dvc", "repro")
+    workspace.commit("first run")
+    return workspace
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
-from workspace import Workspace
 
 from persodpo.errors import UserError
 from persodpo.params import load_params
@@ -115,11 +114,8 @@ def test_dvc_restores_expensive_outputs(document):
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory, tiny_model):
-    workspace = Workspace(tmp_path_factory.mktemp("workspace"), tiny_model)
-    workspace.first_run = workspace.run("dvc", "repro")
-    workspace.commit("first run")
-    return workspace
+def workspace(finished_workspace, tmp_path_factory):
+    return finished_workspace.copy_to(tmp_path_factory.mktemp("pipeline") / "workspace")
 
 
 def test_the_whole_workflow(workspace):

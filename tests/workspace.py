@@ -1,13 +1,16 @@
 """A copy of the repository in which real DVC and real git run."""
 
+import copy
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
-from conftest import ROOT
 from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
 
 
 class Workspace:
@@ -40,6 +43,13 @@ class Workspace:
         params["train"]["warmup_steps"] = 0
         params["train"]["lora"]["r"] = 2
         yaml.dump(params, path)
+
+    def copy_to(self, folder: Path) -> Self:
+        """The same workspace elsewhere: its files, git, DVC's cache, the cache of answers."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        twin = copy.copy(self)
+        twin.folder = folder
+        return twin
 
     def python(self, *arguments: str, fails: bool = False) -> str:
         return self.run(sys.executable, *arguments, fails=fails)
