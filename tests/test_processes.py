@@ -142,9 +142,7 @@ def test_generate(workspace, alone):
     expected = generate_responses(
         "smollm2_greedy", alone.models["smollm2_greedy"], prompts, alone.generate, 110
     )
-    assert [without_time(row) for row in rows] == [
-        without_time(row) for row in expected.responses
-    ]
+    assert [without_time(row) for row in rows] == [without_time(row) for row in expected.responses]
     timed = {"seconds_per_response"}
     assert metrics.keys() == expected.metrics.keys()
     assert all(metrics[key] == expected.metrics[key] for key in metrics.keys() - timed)
