@@ -111,6 +111,7 @@ def _python(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
         [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
         cwd=folder,
         env=environment,
         check=False,
