@@ -70,6 +70,7 @@ class RemoteWorkspace:
             **{k: v for k, v in self.params["models"].items() if k == "smollm2_greedy"},
         }
         self.params["pool"] = ["remote", "smollm2_greedy"]
+        self.params["evaluate"]["baselines"] = {"base": "smollm2_greedy"}
         self.params["generate"] |= {"max_cost_usd": 100.0}
         self.prices = [{"base_url": base_url, "model": None, "input": 1.0, "output": 2.0}]
         self.set_prompts(n)
