@@ -360,10 +360,12 @@ def test_a_mistake_is_told_in_one_sentence(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-# Ctrl-C is a signal only to a process whose controlling terminal this is.
+# Ctrl-C is a signal only to a process whose controlling terminal this is, and which doesn't ignore
+# it as those do that a shell has started in the background, and their children, such as these tests.
 AT_A_TERMINAL = """
-import fcntl, runpy, termios
+import fcntl, runpy, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("persodpo", run_name="__main__")
 """
 
