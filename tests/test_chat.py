@@ -360,8 +360,8 @@ def test_a_mistake_is_told_in_one_sentence(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-# Ctrl-C is a signal only to a process whose controlling terminal this is, and which doesn't ignore
-# it as those do that a shell has started in the background, and their children, such as these tests.
+# Ctrl-C is a signal only to a process whose controlling terminal this is, and which doesn't
+# ignore it, as those do that a shell has started in the background, and their children.
 AT_A_TERMINAL = """
 import fcntl, runpy, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
