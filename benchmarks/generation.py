@@ -30,14 +30,15 @@ import typer
 from transformers import pipeline
 
 from benchmarks import published
+from persodpo.chat_template import ChatTemplate
 from persodpo.generation.cache import AnswerCache
 from persodpo.generation.cost import estimate
 from persodpo.generation.local import CPU_BATCH_SIZE, TransformersCaller, answer_requests
 from persodpo.generation.remote import OpenAICaller
 from persodpo.generation.request import Request
 from persodpo.generation.tally import Tally
+from persodpo.loading import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import OpenAIModel
-from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.params import load_params
 from persodpo.prompts import parse_response
 from persodpo.records import Answer
@@ -162,6 +163,7 @@ def local(
     tokenizer = load_tokenizer(SMOLLM2, None, "the packaged model")
     params = load_params()
     model = params.models["smollm2_greedy"]
+    template = ChatTemplate(tokenizer, params.generate.date, None, "the packaged model")
     step = prompts // single
     texts, seconds = [], 0.0
     plain = pipeline(
@@ -188,7 +190,7 @@ def local(
         weights = load_causal_lm(SMOLLM2, None, "the packaged model", fast_dtype(dtype))
         answers: dict[str, Answer] = {}
         begin = time.perf_counter()
-        answer_requests(weights, tokenizer, requests, CPU_BATCH_SIZE,
+        answer_requests(weights, template, requests, CPU_BATCH_SIZE,
                         lambda request, answer: answers.update({request.key: answer}))  # noqa: B023  # fmt: skip
         rate = len(requests) / (time.perf_counter() - begin)
         ours = [answers[request.key].raw for request in requests[::step]]
@@ -238,7 +240,7 @@ async def _bare_loop(url: str, requests: list[Request], connections: int) -> Non
             for request in waiting:
                 await client.chat.completions.create(
                     model=request.model,
-                    messages=[message.model_dump() for message in request.messages],
+                    messages=request.chat(),
                     max_tokens=request.max_tokens, temperature=request.temperature,
                     top_p=request.top_p, seed=request.seed,
                     response_format={"type": request.response_format},

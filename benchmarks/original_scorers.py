@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics.pairwise import cosine_similarity
 from transformers import pipeline
 
-from persodpo.models import device, locate
+from persodpo.loading import device
+from persodpo.models import locate
 from persodpo.records import Prompt, Response
 from persodpo.scorer_params import (
     EmbeddingCoherence,

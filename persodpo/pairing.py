@@ -6,7 +6,7 @@ Two pair sets:
 
 and four strategies:
     margin         every two responses to a prompt whose total scores differ by at least
-                   the margin; the better one is chosen (paper, section 3.3)
+                   the margin; the better one is chosen (paper, section 3.1, which names no figure)
     best_worst     of these, the one pair of each prompt whose scores differ most
     quantile       a score in the pool's high quantile is chosen over one in the low
                    quantile to the same prompt (the paper's code: 0.6 and 0.4)
@@ -260,11 +260,13 @@ def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping
 def pair_weights(
     difference: Sequence[float] | np.ndarray, temperature: float, normalisation: str
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The weight of each pair in the loss: sigmoid(difference / temperature), paper's equation 2.
+    """The weight of each pair in the loss: sigmoid(difference / temperature).
+
+    It is the factor sigma(S_chosen - S_rejected) of the paper's equation (2).
 
     Args:
         difference: S_chosen - S_rejected of all pairs of the training set, shape (n,).
-        temperature: 1 is the paper's; a smaller one spreads the weights.
+        temperature: 1 is the equation's; a smaller one spreads the weights.
         normalisation: `none`, or `mean_one` to scale all weights to a mean of 1.
 
     Returns:

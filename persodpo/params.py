@@ -6,11 +6,13 @@ called at the start of each stage and checks the whole file, because
 `dvc exp run -S` writes any key and any type without a question.
 """
 
+import datetime
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -39,7 +41,18 @@ PARAMS_FILE = Path("params.yaml")
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")
 
+# sigmoid is DPO's loss; linear is the paper's equation (2) to the letter (see docs/training.md).
+LossKind = Literal["sigmoid", "linear"]
+
 SectionT = TypeVar("SectionT", bound=Section)
+
+
+def _day(value: str) -> str:
+    try:
+        datetime.date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"this must be a day such as 2026-01-01, not {value!r}") from error
+    return value
 
 
 class SampleParams(Section):
@@ -59,8 +72,10 @@ class GenerateParams(Section):
 
     max_tokens: PositiveInt
     contract: ContractRule
+    date: Annotated[str, AfterValidator(_day)]
     batch_size: PositiveInt | None
     dtype: Literal["auto", "float32", "bfloat16"]
+    max_refused: NonNegativeInt
     max_cost_usd: NonNegativeFloat
     prices: Text
 
@@ -69,9 +84,19 @@ class MethodParams(Section):
     """One way to train: a pair set, a loss and a learning rate."""
 
     pairs: Literal["dpo", "persodpo"]
+    loss: LossKind
     weight: Literal["score", "none", "margin_offset"]
     sft_weight: NonNegativeFloat
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _offset_in_the_sigmoid(self) -> Self:
+        if self.loss == "linear" and self.weight == "margin_offset":
+            raise ValueError(
+                "weight is margin_offset, and loss is linear, whose gradient no offset changes; "
+                "take score or none, or loss: sigmoid"
+            )
+        return self
 
 
 class LoraParams(Section):
@@ -175,6 +200,12 @@ class Params(Section):
                 f"train.model is {self.train.model!r}, whose backend has no weights to train; "
                 "name a model with backend transformers"
             )
+        if not self.trained_model().persona:
+            raise ValueError(
+                f"models.{self.train.model}.persona is false, and the model is trained "
+                "(train.model); its policies would be trained with the persona and evaluated "
+                "without it; set it to true, or train another key of models"
+            )
         if self.evaluate.baselines.get("base") != self.train.model:
             raise ValueError(
                 f"evaluate.baselines.base must be the model that is trained, {self.train.model!r} "
@@ -237,7 +268,7 @@ def _sentence(error: ValidationError, whole: type[Section]) -> str:
     where, kind, value = ".".join(location), first["type"], first["input"]
     context = first.get("ctx", {})
     # somebody may have put a key there, or anywhere in a section that can't be told
-    secret = location[-1:] in (["api_key_env"], ["base_url"])
+    secret = bool({"api_key_env", "base_url", "extra_body"}.intersection(location))
     shown = "what stands there" if secret else repr(context.get("tag", value))
     more = error.error_count() - 1
     also = f" (and {more} more {'mistake' if more == 1 else 'mistakes'})" if more else ""

@@ -4,24 +4,27 @@
 
 Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
 an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
-and report gather, the files of logged responses and of the scorers, the metrics of
-every model and method, the curves, and the package's modules among each stage's
+and report gather, the files of logged responses and of the scorers, the folders of local models,
+the metrics of every model and method, the curves, and the package's modules among each stage's
 dependencies; these also in nli/dvc.yaml.
 Comments and all else stay as they are.
 """
 
 import ast
 import io
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from persodpo.errors import UserError
-from persodpo.model_params import LoggedModel
+from persodpo.model_params import LoggedModel, ModelParams, TransformersModel
 from persodpo.params import PARAMS_FILE, Params, load_params
 from persodpo.records import write_text
+from persodpo.stage import run_stage
 from persodpo.yaml12 import load_yaml
 
 # What the report reads beside the artifacts: the paper's rows; template, style, script of its page.
@@ -45,7 +48,7 @@ def main() -> None:
     yaml.indent(mapping=2, sequence=4, offset=2)
     params = load_params(PARAMS_FILE)
     for file in (DVC_FILE, NLI_DVC_FILE):
-        document = yaml.load(file.read_text(encoding="utf-8"))
+        document = _document(yaml, file)
         if file == DVC_FILE:
             synchronise(document, params)
         else:
@@ -53,6 +56,14 @@ def main() -> None:
         text = io.StringIO()
         yaml.dump(document, text)
         write_text(file, text.getvalue())
+
+
+def _document(yaml: YAML, file: Path) -> Any:
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: can't be read as YAML ({reason}).") from error
 
 
 def synchronise(document: dict[str, Any], params: Params) -> None:
@@ -99,7 +110,9 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
     """
     if not DVC_FILE.is_file():  # run by hand, without DVC
         return
-    declared = load_yaml(DVC_FILE)["stages"][stage]["deps"]
+    stages = load_yaml(DVC_FILE)["stages"]
+    _tell_unwatched(stages, params)
+    declared = stages[stage]["deps"]
     gathered = fan_in_files(params)[stage]
     folders = _folders(gathered)
     expected = {file for file in gathered if file.startswith("artifacts/")}
@@ -108,6 +121,18 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
             f"{DVC_FILE}: the files that the stage {stage} gathers aren't those of params.yaml; "
             "run python -m persodpo.pipeline, then dvc repro."
         )
+
+
+def _tell_unwatched(stages: Mapping[str, Any], params: Params) -> None:
+    """Say so where a stage reads a local file or folder that DVC doesn't know of."""
+    for name, files in fan_in_files(params).items():
+        declared = stages[name].get("do", stages[name])["deps"]
+        for file in files:
+            if not file.startswith("artifacts/") and file not in declared:
+                sys.stderr.write(
+                    f"{file}: DVC doesn't watch it for the stage {name}, so a change of it runs "
+                    "nothing; run python -m persodpo.pipeline\n"
+                )
 
 
 def synchronise_nli(document: dict[str, Any]) -> None:
@@ -120,19 +145,21 @@ def synchronise_nli(document: dict[str, Any]) -> None:
 def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     """The files that a stage gathers from all instances of other stages, or params.yaml names.
 
-    Of what the scorers name, local files and folders count, not packages or Hugging Face ids.
-    A logged file is a dependency of all models, because DVC can't template one for some of
-    them; a change costs the others seconds, since their answers are cached.
+    Of what models and scorers name, local files and folders count, not packages or Hugging Face
+    ids. Each is a dependency of all models of the pool or all baselines, because DVC can't
+    template one for some of them; a change costs the others seconds, since their answers are
+    cached.
     """
-    used = [params.models[key] for key in (*params.pool, *params.evaluate.baselines.values())]
-    logged = [model.file for model in used if isinstance(model, LoggedModel)]
-    logged = list(dict.fromkeys(logged))
+    pool = _local([params.models[key] for key in params.pool])
+    baselines = _local([params.models[key] for key in params.evaluate.baselines.values()])
+    trained = _local([params.trained_model()])
     judged = [name for name in params.scorers.files() if Path(name).exists()]
     return {
-        "generate": logged,
-        "baseline": [*logged, *judged],
+        "generate": pool,
+        "baseline": [*baselines, *judged],
         "score": judged,
-        "evaluate": judged,
+        "train": trained,
+        "evaluate": [*trained, *judged],
         "pair": [
             f"artifacts/{kind}/{model}.jsonl"
             for kind in ("responses", "scores")
@@ -144,6 +171,17 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
             *REPORT_FILES,
         ],
     }
+
+
+def _local(models: Iterable[ModelParams]) -> list[str]:
+    """The files of logged responses, and the folders of models on this machine."""
+    named = [
+        model.file if isinstance(model, LoggedModel) else model.model
+        for model in models
+        if isinstance(model, LoggedModel)
+        or (isinstance(model, TransformersModel) and Path(model.model).is_dir())
+    ]
+    return list(dict.fromkeys(named))
 
 
 def _folders(files: Iterable[str]) -> tuple[str, ...]:
@@ -193,4 +231,4 @@ def _imports(file: Path) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -20,6 +20,8 @@ PROFILES = Path("profiles")
 # A published file's name here, and in the authors' repository (salehafzoon/PersoDPO).
 AUTHORS_NAMES = (
     (r"prompts/train\.csv", "Prompts/FoCus-train.csv"),
+    (r"prompts/valid\.csv", "Prompts/FoCus-valid.csv"),
+    # as older commits name it
     (r"prompts/valid\.csv", "Prompts/FoCus.csv"),
     (r"responses/(.+)\.csv", r"Raw Responses/FoCus/\1-train.csv"),
     (r"metrics/(.+)\.csv", r"Metrics Results/FoCus/\1-train-results.xlsx"),

@@ -1,15 +1,15 @@
 r"""What a model is asked, and the JSON contract that its answer must keep.
 
-The prompt has the parts of the paper's (section 3.1): the persona, the dialogue
+The prompt has the parts that the paper names (sections 3.1 and 4): the persona, the dialogue
 so far, the instructions, and the format of the answer, a JSON object with the
 one field "response". The wording is this project's own. The dialogue's speakers
 are User1 (the human with the persona) and User2 (the machine), as in the
 published prompts.
 
 The contract, by the rule `strict`: somewhere in the text stands a JSON object whose
-only field is "response", a text that isn't blank. What stands around it (prose,
-code fences) is passed over. The rule `released` is that of the paper's code
-(docs/generation.md says where they differ). An answer that keeps the contract is
+only field is "response", a text that isn't blank and isn't the "..." that the prompt itself
+shows. What stands around it (prose, code fences) is passed over. The rule `released` is that of
+the paper's code (docs/generation.md says where they differ). An answer that keeps the contract is
 `valid`; where one can be made out although the contract is broken, it is
 `salvaged`; else there is `none`. `parse_response` never raises, whatever a model
 says.
@@ -23,14 +23,13 @@ from typing import Any, Literal, NamedTuple
 ContractRule = Literal["strict", "released"]
 ContractResult = Literal["valid", "salvaged", "none"]
 
-# Part of every request's key: raise it when an answer may come out differently for the same
-# messages, as when generation stops at another place.
-CONTRACT_VERSION = 1
 
 _decoder = json.JSONDecoder()
 _OBJECT = re.compile(r'\{\s*["}]')
 _CLOSING = re.compile(r'"\s*[,}]')
 _FIELD = re.compile(r'"response"\s*:\s*"')
+# What the prompt shows in the place of an answer; a model that repeats it has said nothing.
+PLACEHOLDER = "..."
 
 
 class ParsedResponse(NamedTuple):
@@ -61,7 +60,7 @@ def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) 
         *([f"Persona of User1:{facts}"] if persona else []),
         f"Conversation:\n{dialogue}",
         'Return your answer as a JSON object with the single field "response", a string: '
-        '{"response": "..."}',
+        + wrap_response(PLACEHOLDER),
     ]
     return "\n\n".join(parts)
 
@@ -93,47 +92,59 @@ def _strict_answer(raw: str) -> str | None:
     for value in _complete_objects(raw):
         if value.keys() == {"response"}:
             answer = value["response"]
-            if isinstance(answer, str) and answer.strip() and _is_unicode(answer):
+            if isinstance(answer, str) and _says_something(answer) and _is_unicode(answer):
                 return answer.strip()
     return None
+
+
+def _says_something(answer: str) -> bool:
+    """Whether a text is more than white space and the prompt's own placeholder."""
+    return bool(answer.strip(" \t\r\n.\u2026"))
 
 
 def _released_answer(raw: str) -> str | None:
     """The answer by the paper's code, which wants less of the object.
 
-    From the first brace to the next closing one stands JSON with a field "response", whatever
-    its type and whatever stands beside it.
+    Of all blocks from an opening brace to the next closing one, the first that is JSON with a field
+    "response" counts, whatever the field's type and whatever stands beside it.
     """
+    for block in _shortest_blocks(raw):
+        try:
+            value = json.loads(block)
+        except (ValueError, RecursionError):
+            continue
+        if "response" in value and _is_unicode(str(value["response"])):
+            return str(value["response"]).strip()
+    return None
+
+
+def _shortest_blocks(raw: str) -> Iterator[str]:
+    """What the expression `{.*?}` matches in a text, line feeds included, in linear time."""
     start = raw.find("{")
-    end = raw.find("}", start)
-    if start < 0 or end < 0:
-        return None
-    try:
-        value = json.loads(raw[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
-    answer = value.get("response")
-    if "response" not in value or not _is_unicode(str(answer)):
-        return None
-    return str(answer).strip()
+    while start >= 0:
+        end = raw.find("}", start)
+        if end < 0:
+            return
+        yield raw[start : end + 1]
+        start = raw.find("{", end)
 
 
 def _salvage(raw: str, rule: ContractRule) -> str:
     """What follows the field's opening quotation mark, without what is left of the JSON around it.
 
     The stripping is that of the paper's code: quotation marks, braces, white space, then dots.
-    The rule `strict` also cuts the text where its closing quotation mark seems to be.
+    The rule `strict` also cuts the text where its closing quotation mark seems to be, and goes on
+    to the next field where nothing is left, as of the prompt's placeholder.
     """
-    field = _FIELD.search(raw)
-    text = raw[field.end() :] if field else ""
-    if rule == "strict":
-        text = _CLOSING.split(text, maxsplit=1)[0]
+    if rule == "released":
+        field = _FIELD.search(raw)
+        return _bare(raw[field.end() :]) if field else ""
+    fields = (_CLOSING.split(text, maxsplit=1)[0] for text in _FIELD.split(raw)[1:])
+    return next(filter(_says_something, map(_bare, fields)), "")
+
+
+def _bare(text: str) -> str:
     return text.strip('"\n{} ').rstrip(".").strip() if _is_unicode(text) else ""
-
-
-def object_is_closed(raw: str) -> bool:
-    """Tell whether a text holds a complete JSON object, so that generation can stop."""
-    return next(_complete_objects(raw), None) is not None
 
 
 def _complete_objects(raw: str) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,15 @@ from persodpo.errors import UserError
 from persodpo.prompts import ContractResult
 
 FinishReason = Literal[
-    "json", "stop", "length", "content_filter", "refusal", "other", "reference", "logged"
+    "json",
+    "stop",
+    "length",
+    "content_filter",
+    "refusal",
+    "refused",
+    "other",
+    "reference",
+    "logged",
 ]
 
 
@@ -51,27 +59,39 @@ class Answer(Row):
     """What a model said to one request.
 
     Attributes:
-        raw: The text exactly as the model gave it, of a refusal the reason it gave.
-        finish_reason: `json` (stopped when the object closed), `stop` (the model ended
+        raw: The text exactly as the model gave it, without its thoughts; of a refusal the reason it
+            gave.
+        finish_reason: `json` (stopped when it was a valid answer), `stop` (the model ended
             by itself), `length` (cut), `content_filter` or `refusal` (the server or the
-            model wouldn't answer), `other`; `reference` or `logged` (no model was called).
+            model wouldn't answer), `refused` (the server won't take the request), `other`;
+            `reference` or `logged` (no model was called).
+        thoughts: What the model thought aloud (see `persodpo.thoughts`); None if it didn't.
+        error: Why the server refused the request.
         seconds: Wall-clock time of the call, or the answer's share of its batch's; None
             if unknown.
         batch_size: How many prompts were answered at once; None if unknown, as behind a server.
         prompt_tokens: Tokens of the prompt, chat template included; None if unknown.
-        completion_tokens: Tokens the model generated; None if unknown.
+        completion_tokens: Tokens the model generated, thoughts included; None if unknown.
+        reasoning_tokens: Those of them that the server says went into thoughts; None if unknown.
         served_model: The model that the server says it ran; None for a local one.
         system_fingerprint: The server's mark of its configuration, if it gives one.
+        dtype: The number format that a model on this machine computed in.
+        device: What it ran on (see `persodpo.models.device_name`).
     """
 
     raw: str
     finish_reason: FinishReason
+    thoughts: str | None = None
+    error: str | None = None
     seconds: float | None = None
     batch_size: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
     served_model: str | None = None
     system_fingerprint: str | None = None
+    dtype: str | None = None
+    device: str | None = None
 
 
 class Response(Row):
@@ -80,12 +100,12 @@ class Response(Row):
     Attributes:
         id: The prompt's id.
         model: The key of the model in `params.yaml`, or a candidate's name.
-        raw: The text exactly as the model gave it; see `Answer`.
+        raw: The text that pairs show: what the model gave, without its thoughts; see `Answer`.
         contract: Whether it keeps the JSON contract (see `persodpo.prompts`).
         answer: The answer of a `valid` or `salvaged` response, else None.
         words: Number of blank-separated words of `answer`, or of `raw` without one.
-        seconds, batch_size, prompt_tokens, completion_tokens, finish_reason, served_model,
-            system_fingerprint: See `Answer`.
+        thoughts, error, seconds, batch_size, prompt_tokens, completion_tokens, reasoning_tokens,
+            finish_reason, served_model, system_fingerprint, dtype, device: See `Answer`.
         request_key: Key of the answer in the cache (see `persodpo.generation.request`);
             None if no model was called.
     """
@@ -96,13 +116,18 @@ class Response(Row):
     contract: ContractResult
     answer: str | None
     words: int
+    thoughts: str | None = None
+    error: str | None = None
     seconds: float | None
     batch_size: int | None = None
     prompt_tokens: int | None
     completion_tokens: int | None
+    reasoning_tokens: int | None = None
     finish_reason: FinishReason
     served_model: str | None
     system_fingerprint: str | None
+    dtype: str | None = None
+    device: str | None = None
     request_key: str | None
 
 

@@ -14,8 +14,8 @@ from persodpo.records import Prompt
 def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
     """Draw the training and validation prompts.
 
-    Dialogues whose own last answer has more than `max_words` words are left out
-    (paper, section 4.1). A draw depends on the seed and the dialogues' ids only:
+    Dialogues whose own last answer has more than `max_words` words are left out, as the paper's
+    authors did in their prompts. A draw depends on the seed and the dialogues' ids only:
     not on their order in the file, and a larger draw holds the smaller one, so
     raising `n_train` adds prompts and replaces none. (Where `overlap` is `leave_out`, a
     validation prompt that becomes a training prompt is replaced.)

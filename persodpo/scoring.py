@@ -1,4 +1,4 @@
-"""From raw sub-scores to a response's total score (paper, section 3.2 and equation 1).
+"""From raw sub-scores to a response's total score (paper, section 3.1).
 
     S_total  = S_metric + S_LFC
     S_metric = weight_c * s_c + weight_ue * s_ue + weight_p * s_p + weight_coh * s_coh

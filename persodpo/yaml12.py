@@ -65,7 +65,7 @@ def load_yaml(path: Path) -> Any:
     """
     try:
         # a SafeLoader, whatever the linter thinks of a subclass
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Yaml12Loader)  # noqa: S506
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file in {Path.cwd()}.") from error
     except yaml.MarkedYAMLError as error:

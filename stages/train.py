@@ -3,7 +3,8 @@
 Reads   artifacts/pairs/{dpo,persodpo}.jsonl, artifacts/prompts/train.jsonl
 Writes  artifacts/policies/<method>/ (a LoRA adapter or a whole model),
         artifacts/training/<method>.csv (the log), artifacts/training/<method>.json (metrics)
-Params  launch, train (without the other methods), models.<train.model>, sample.max_words
+Params  launch, train (without the other methods), generate.date, sample.max_words, and of
+        models.<train.model> what names it and what its chat template is given
 """
 
 from persodpo.pairing import Pair
@@ -24,6 +25,7 @@ def main(method: str) -> None:
         params.train,
         params.trained_model(),
         params.sample.max_words,
+        params.generate.date,
         ARTIFACTS / f"policies/{method}",
     )
     write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))

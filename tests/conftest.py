@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import settings
 from remote_workspace import REMOTE
+from tiny_models import make_chat_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 from workspace import ROOT, Workspace
 
+from persodpo.chat_template import ChatTemplate
+from persodpo.loading import load_tokenizer
 from persodpo.model_params import OpenAIModel, TransformersModel
-from persodpo.models import load_tokenizer
 from persodpo.params import GenerateParams, load_params
 from persodpo.records import Prompt
 from persodpo.sampling import sample_prompts
@@ -22,7 +24,8 @@ settings.load_profile("persodpo")
 
 def transformers_model(name, **changes) -> TransformersModel:
     values = {"backend": "transformers", "model": str(name), "revision": None, "persona": True,
-              "temperature": 0.0, "top_p": 1.0, "seed": 0}  # fmt: skip
+              "temperature": 0.0, "top_p": 1.0, "seed": 0, "max_tokens": None,
+              "chat_template_kwargs": None}  # fmt: skip
     return TransformersModel(**(values | changes))
 
 
@@ -47,6 +50,18 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer(SMOLLM2, None, "models.base.model")
 
 
+DATE = "2026-01-01"
+
+
+def chat_template(tokenizer) -> ChatTemplate:
+    return ChatTemplate(tokenizer, DATE, None, "models.base.model")
+
+
+@pytest.fixture(scope="session")
+def template(tokenizer) -> ChatTemplate:
+    return chat_template(tokenizer)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tokenizer, tmp_path_factory) -> Path:
     """A folder with a random Llama of 0.4 million weights and SmolLM2's tokenizer."""
@@ -68,6 +83,14 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
     )
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory) -> Path:
+    """A folder with a tiny chat model whose tokenizer merges line feeds."""
+    folder = tmp_path_factory.mktemp("chat")
+    make_chat_model(folder)
     return folder
 
 

@@ -101,5 +101,17 @@ def test_a_comparison():
     assert (compared["p_holm"] >= compared["p"]).all()
 
 
+@given(st.lists(VALUES.filter(lambda v: len(v) > 2), min_size=2, max_size=5))
+def test_the_correction_is_holms(measures):
+    """The k-th smallest of m p-values, times m - k + 1, and none smaller than the one before."""
+    values = {str(i): table(base=np.zeros(len(v)), dpo=np.array(v)) for i, v in enumerate(measures)}
+    compared = compare(values, ["dpo"], ["base"])
+    p, m, highest, expected = compared["p"].to_numpy(), len(compared), 0.0, {}
+    for k, i in enumerate(np.argsort(p, kind="stable")):
+        highest = max(highest, min(1.0, p[i] * (m - k)))
+        expected[i] = highest
+    assert compared["p_holm"].tolist() == pytest.approx([expected[i] for i in range(m)])
+
+
 def test_nobody_to_compare_with():
     assert compare({"x": table(dpo=[1.0])}, ["dpo"], ["dpo"]).empty

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persodpo.generation.faults import CallError, read_retry_after
-from persodpo.generation.remote import read_answer
+from persodpo.generation.reply import read_answer
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -22,7 +22,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
     try:
-        answer = read_answer(value, 0.1)
+        answer = read_answer(value, 0.1, 20, None)
     except CallError as error:
         assert error.passing
     else:

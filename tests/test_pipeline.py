@@ -1,6 +1,7 @@
 """dvc.yaml is in step with params.yaml and the imports, and the workflow runs end to end."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from safetensors.torch import load_file, save_file
 
 from persodpo.errors import UserError
 from persodpo.params import load_params
@@ -18,6 +20,7 @@ from persodpo.pipeline import (
     synchronise,
     synchronise_nli,
 )
+from persodpo.records import Evaluated, read_rows
 
 SECTIONS = ["sample", "generate", "models", "pool", "scorers", "scoring", "pairing", "train",
             "evaluate"]  # fmt: skip
@@ -124,6 +127,10 @@ def test_the_whole_workflow(workspace):
     table = (workspace.folder / "results/table1.md").read_text()
     assert all(f"| {name} " in table for name in ("base", "dpo", "persodpo_sft"))
     assert workspace.run("git", "status", "--porcelain") == ""
+    # the policies answer, and not some model of the pool
+    for name in ("dpo", "persodpo_sft"):
+        rows = read_rows(workspace.folder / f"artifacts/evaluations/{name}.jsonl", Evaluated)
+        assert {row.response.dtype for row in rows} == {"float32"}
     pairs = json.loads((workspace.folder / "artifacts/pairs/metrics.json").read_text())
     assert pairs["persodpo"]["pairs"] >= 5
     log = pd.read_csv(workspace.folder / "artifacts/training/persodpo_sft.csv")
@@ -150,6 +157,50 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
     assert str(log["rewards/margins"].iloc[-1]) in page
     workspace.run("git", "checkout", "-q", "--", ".")
     workspace.run("dvc", "checkout", "-q")
+
+
+def test_replaced_weights_of_a_local_model_run_its_stages_again(workspace, tiny_model):
+    """The folder is a dependency wherever the model answers, is trained or is a base."""
+    document = YAML(typ="safe").load(workspace.folder / "dvc.yaml")
+    for stage in ("generate", "train", "baseline", "evaluate"):
+        assert str(tiny_model) in document["stages"][stage]["do"]["deps"], stage
+    model = workspace.folder / "own model"
+    shutil.copytree(tiny_model, model)
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace(str(tiny_model), "own model"))
+    workspace.python("-m", "persodpo.pipeline")
+    target = ("dvc", "repro", "generate@smollm2_greedy")
+    assert workspace.stages_run(workspace.run(*target)) == {"generate"}
+    assert workspace.stages_run(workspace.run(*target)) == set()
+    answers = (workspace.folder / "artifacts/responses/smollm2_greedy.jsonl").read_text()
+    weights = load_file(model / "model.safetensors")
+    changed = {name: value.flip(0).contiguous() for name, value in weights.items()}
+    save_file(changed, model / "model.safetensors", metadata={"format": "pt"})
+    assert workspace.stages_run(workspace.run(*target)) == {"generate"}
+    assert (workspace.folder / "artifacts/responses/smollm2_greedy.jsonl").read_text() != answers
+    # a folder that dvc.yaml doesn't have is told
+    workspace.run("git", "checkout", "-q", "--", "dvc.yaml")
+    output = workspace.python("-m", "stages.pair", fails=True)
+    assert "own model: DVC doesn't watch it for the stage train" in output
+    workspace.run("git", "checkout", "-q", "--", ".")
+    shutil.rmtree(model)
+    workspace.run("dvc", "checkout", "-q")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("params.yaml", "pool: [", "error: params.yaml, line 1: "),
+        ("params.yaml", "pool: {}", "error: params.yaml: "),
+        ("dvc.yaml", "stages: [", "error: dvc.yaml: can't be read as YAML ("),
+    ],
+)
+def test_a_mistake_is_told_by_the_command_that_keeps_dvc_yaml(workspace, file, text, message):
+    (workspace.folder / file).write_text(text)
+    output = workspace.python("-m", "persodpo.pipeline", fails=True)
+    assert message in output
+    assert "Traceback" not in output
+    workspace.run("git", "checkout", "-q", "--", ".")
 
 
 def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):

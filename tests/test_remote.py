@@ -175,7 +175,7 @@ class Scripted(BaseHTTPRequestHandler):
     """Answers each attempt with the next of the server's `script`: a status and a body."""
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.server.keys.append(self.headers["Authorization"])
         status, body = self.server.script[min(len(self.server.keys), len(self.server.script)) - 1]
         text = (body if isinstance(body, str) else json.dumps(body)).replace(
@@ -193,7 +193,7 @@ class Scripted(BaseHTTPRequestHandler):
 @pytest.fixture
 def scripted():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
-    server.keys = []
+    server.keys, server.bodies = [], []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield server
@@ -211,9 +211,12 @@ def reply(content="hi", finish_reason="stop", **message):
         (401, {"error": {"message": "Incorrect key: <key>"}}, "401 (Error code: 401 - Incorrect"),
         (404, {"error": {"message": "no model of this name"}}, "no model of this name"),
         (429, {"error": {"message": "pay", "code": "insufficient_quota"}}, "429 (Error code: 429"),
-        (400, {"error": {"message": "unknown field\n\nx <key>"}}, "10 requests in a row failed"),
+        (400, {"error": {"message": "unknown field\n\nx <key>"}}, "11 prompts were refused, more t"),
+        (200, {"error": {"message": "insufficient credits <key>"}}, "(insufficient credits Bearer"),
+        (200, {"error": {"message": "no key", "code": 401}}, "with an error in its reply (no key)"),
         (200, "<html>Log in, <key></html>", "isn't JSON"),
-        (200, {"object": "error", "message": "<key>"}, "isn't of the chat API's form"),
+        (200, {"object": "error", "message": "<key>"}, "with an error in its reply (Bearer ***)"),
+        (200, {"text": "<key>"}, "isn't of the chat API's form"),
         (200, reply("", "error", refusal=None), "the server's reply holds an error"),
         (200, "[" * 100_000, "isn't JSON"),
         (200, "9" * 5000, "isn't JSON"),
@@ -226,7 +229,8 @@ def test_what_no_further_attempt_mends(tmp_path, scripted, status, body, message
     assert message in output
     assert output.splitlines()[-1].startswith("error: models.remote: ")
     assert KEY not in output
-    assert len(scripted.keys) == (1 if status in (401, 404, 429) else 10)
+    ends_at_once = status in (401, 404, 429) or (status == 200 and '"error": {' in json.dumps(body))
+    assert len(scripted.keys) == {True: 1, False: 11 if status == 400 else 10}[ends_at_once]
     assert holders_of_the_key(tmp_path) == []
 
 
@@ -238,7 +242,7 @@ def test_answers_are_recorded_as_what_they_are(tmp_path, scripted):
         (200, reply(None, refusal="I won't.")),
         (400, {"error": {"message": "filtered", "code": "content_filter"}}),
         (200, reply(None, "length")),
-        (200, reply("your header: <key>", "eos")),
+        (200, reply("your header: <key>", "tool_calls")),
         (200, json.dumps(reply("\ud83d") | {"model": "\ud800"})),
     ]
     w = workspace(tmp_path, scripted.url, 7, concurrency=1)
@@ -250,11 +254,147 @@ def test_answers_are_recorded_as_what_they_are(tmp_path, scripted):
     assert [row["request_key"] is None for row in w.responses()] == [False] * 3 + [True] + [
         False
     ] * 3
+    assert w.responses()[3]["error"] == "the server says 400 (Error code: 400 - filtered)"
     assert w.responses()[0]["prompt_tokens"] is None
     assert w.metrics()["finish_reasons"] == {"content_filter": 2, "length": 2, "other": 1,
                                              "refusal": 1, "stop": 1}  # fmt: skip
     assert len(w.cached()) == 6  # an error, such as a filtered prompt, is not kept
     assert holders_of_the_key(tmp_path) == []
+
+
+RENAMED = {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this "
+                                "model. Use 'max_completion_tokens' instead.",
+                     "code": "unsupported_parameter"}}  # fmt: skip
+
+
+def test_the_limit_on_tokens_has_the_name_that_the_server_wants(tmp_path, scripted):
+    """Asked once more by the other name, which is remembered; it is no fault of the request."""
+    scripted.script = [(400, RENAMED), (200, reply("a"))]
+    w = workspace(tmp_path, scripted.url, 3, concurrency=1, attempts=1)
+    w.run()
+    names = [sorted(body.keys() & {"max_tokens", "max_completion_tokens"})
+             for body in scripted.bodies]  # fmt: skip
+    assert names == [["max_tokens"]] + [["max_completion_tokens"]] * 3
+    assert [row["raw"] for row in w.responses()] == ["a"] * 3
+    assert w.metrics()["faults"] == {}
+
+
+def test_a_server_that_only_finds_the_limit_too_high_isnt_asked_by_another_name(tmp_path, scripted):
+    too_large = {"error": {"message": "'max_tokens' or 'max_completion_tokens' is too large: 110"}}
+    scripted.script = [(400, too_large)]
+    w = workspace(tmp_path, scripted.url, 2, concurrency=1)
+    assert "the server refuses all 2 prompts, so a setting must be at fault" in w.run(fails=True)
+    assert [("max_tokens" in body) for body in scripted.bodies] == [True, True]
+
+
+@pytest.mark.parametrize("max_refused", [1, 0])
+def test_a_prompt_that_is_refused_for_good_is_a_failed_response(tmp_path, scripted, max_refused):
+    inspected = {"error": {"message": "Input may be bad", "code": "data_inspection_failed"}}
+    scripted.script = [(200, reply("a")), (400, inspected), (200, reply("b"))]
+    w = workspace(tmp_path, scripted.url, 3, concurrency=1)
+    w.params["generate"]["max_refused"] = max_refused
+    w.write()
+    output = w.run(fails=max_refused == 0)
+    assert (
+        "remote, prompt 'p1': refused, the server says 400 (Error code: 400 - Input may" in output
+    )
+    if max_refused == 0:
+        assert "1 prompts were refused, more than generate.max_refused = 0" in output
+        assert len(w.cached()) == 1
+        return
+    row = w.responses()[1]
+    assert (row["contract"], row["finish_reason"], row["raw"]) == ("none", "refused", "")
+    assert "Input may be bad" in row["error"]
+    assert row["request_key"] is None
+    assert [r["raw"] for r in w.responses()] == ["a", "", "b"]
+    # nothing that was answered is asked again, and the refused one is
+    scripted.script = [(200, reply("late"))]
+    assert "3 requests, 2 cached, 1 calls to make" in w.run()
+
+
+def test_an_empty_reply_is_asked_again_and_not_kept(tmp_path, scripted):
+    empty = reply("") | {"usage": {"completion_tokens": 0}}
+    scripted.script = [(200, empty), (200, empty), (200, reply("a"))]
+    w = workspace(tmp_path, scripted.url, 1, concurrency=1)
+    w.run()
+    assert (w.responses()[0]["raw"], len(scripted.keys)) == ("a", 3)
+    assert w.metrics()["faults"] == {"empty": 2}
+
+
+def test_an_address_without_v1_gets_a_hint(tmp_path, scripted):
+    for status, body in ((404, {"detail": "Not Found"}), (200, "<html>Welcome</html>")):
+        scripted.script = [(status, body)]
+        folder = tmp_path / str(status)
+        folder.mkdir()
+        w = workspace(folder, scripted.url.removesuffix("/v1"), 12, concurrency=1, attempts=1)
+        output = w.run(fails=True)
+        assert (
+            "has no /v1 at its end, which most servers want: set models.remote.base_url" in output
+        )
+    scripted.script = [(404, {"detail": "Not Found"})]
+    (tmp_path / "with").mkdir()
+    w = workspace(tmp_path / "with", scripted.url, 1)
+    assert "/v1 at its end" not in w.run(fails=True)
+
+
+def test_another_model_behind_the_same_name_is_told_before_answers_are_mixed(tmp_path, scripted):
+    scripted.script = [(200, reply("a") | {"model": "m-0613"})]
+    w = workspace(tmp_path, scripted.url, 2, concurrency=1)
+    w.run()
+    scripted.script = [(200, reply("b") | {"model": "m-1106"})]
+    scripted.keys.clear()
+    w.set_prompts(5)
+    output = w.run(fails=True)
+    assert "answers to 'some-model' as 'm-0613' and as 'm-1106'" in output
+    assert "the 1 answers received are kept" in output
+    assert len(scripted.keys) == 1
+    # nor later, when both are kept
+    assert "as 'm-0613' and as 'm-1106'" in w.run(fails=True)
+    assert len(scripted.keys) == 1
+    w.params["models"]["remote"]["served_model"] = "any"
+    w.write()
+    w.run()
+    assert [row["raw"] for row in w.responses()] == ["a", "a", "b", "b", "b"]
+
+
+def test_another_configuration_of_the_server_is_told(tmp_path, scripted):
+    scripted.script = [(200, reply("a") | {"system_fingerprint": f"fp_{n}"}) for n in (1, 1, 2, 3)]
+    w = workspace(tmp_path, scripted.url, 4, concurrency=1)
+    output = w.run()
+    assert output.count("the server's configuration has changed between answers") == 1
+    assert "(fingerprint fp_1, then fp_2)" in output
+
+
+def test_thoughts_are_kept_apart_and_paid_tokens_that_went_there_are_told(tmp_path, scripted):
+    thinking = reply(None, "length", reasoning_content='Maybe {"response": "No."}')
+    closed = reply('{"response": "No."} or</think>\n{"response": "Yes, do."}')
+    scripted.script = [(200, thinking), (200, thinking), (200, closed)]
+    w = workspace(tmp_path, scripted.url, 3, concurrency=1)
+    w.params["models"]["remote"] |= {"max_tokens": 40, "extra_body": {"reasoning_effort": "low"}}
+    w.write()
+    output = w.run()
+    assert "models.remote: 2 of 3 answers are empty, because their tokens went into thoughts" in (
+        output
+    )
+    assert (
+        "raise models.remote.max_tokens, or switch thinking off by models.remote.extra_b" in output
+    )
+    rows = w.responses()
+    assert [(r["answer"], r["raw"], r["words"]) for r in rows] == [
+        (None, "", 0), (None, "", 0), ("Yes, do.", '\n{"response": "Yes, do."}', 2)]  # fmt: skip
+    assert rows[0]["thoughts"] == 'Maybe {"response": "No."}'
+    assert rows[2]["thoughts"] == '{"response": "No."} or</think>'
+    assert {(body["max_tokens"], body["reasoning_effort"]) for body in scripted.bodies} == {
+        (40, "low")
+    }
+
+
+def test_a_key_in_the_further_fields_never_reaches_a_file(tmp_path, scripted):
+    scripted.script = [(200, reply("a"))]
+    w = workspace(tmp_path, scripted.url, 1, extra_body={"user": f"me {KEY[3:]}"})
+    output = w.run(fails=True, TEST_API_KEY=KEY[3:])
+    assert "extra_body holds the key that stands in TEST_API_KEY" in output
+    assert scripted.keys == []
 
 
 def test_the_key_comes_from_the_environment(tmp_path, scripted):

@@ -95,6 +95,61 @@ def results(artifacts, *names):
     return read_results(names, WHOLE, artifacts)
 
 
+def computed(rows, dtype, device="cpu AVX2"):
+    """The rows as answers that were computed so."""
+    changes = {"dtype": dtype, "device": device}
+    return [row.model_copy(update={"response": row.response.model_copy(update=changes)})
+            for row in rows]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "mark"),
+    [
+        (("float32",), ("float32",), None),
+        (("float32",), ("bfloat16",), "base: float32 on cpu AVX2; dpo: bfloat16 on cpu AVX2"),
+        (("float32",), ("float32", "cuda H100"), "base: float32 on cpu AVX2; dpo: float32 on cuda"),
+        (("float32",), (None, None), None),  # a server's, or the data set's own
+    ],
+)
+def test_answers_of_other_number_formats_or_devices_are_marked(artifacts, base, other, mark):
+    write_evaluation(artifacts, "base", computed(ROWS, *base))
+    write_evaluation(artifacts, "dpo", computed(BETTER, *other))
+    write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
+    for name in ("table1.md", "comparison.md", "report.html"):
+        text = (artifacts / f"results/{name}").read_text()
+        assert ("computed in different number formats" in text) == (mark is not None), name
+        assert mark is None or mark in text
+
+
+def test_cut_answers_are_shown_apart_from_failed_ones(artifacts):
+    cut = ROWS[3].response.model_copy(update={"finish_reason": "length"})
+    write_evaluation(artifacts, "base", [*ROWS[:3], ROWS[3].model_copy(update={"response": cut})])
+    summary = summarise(results(artifacts, "base"), "base", max_words=110)
+    assert (summary["failure_ratio"], summary["cut_ratio"]) == (0.25, 0.25)
+    write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
+    table = (artifacts / "results/table1.md").read_text()
+    header, _, first = table[table.index("| Candidate    | S_total") :].splitlines()[:3]
+    column = [cell.strip() for cell in header.split("|")].index("Cut ↓")
+    assert first.split("|")[column].strip() == "0.25"
+
+
+@pytest.mark.parametrize(
+    ("repeated", "distinct_2", "is_marked"),
+    [
+        (0.25, 0.9, True),
+        (0.24, 0.9, False),
+        (0.0, 0.44, True),
+        (0.0, 0.45, False),
+        (0.0, 0.46, False),
+    ],
+)
+def test_where_a_collapse_begins(repeated, distinct_2, is_marked):
+    """A quarter of the answers repeated, or fewer than half of the base's different bigrams."""
+    base = {"all": {"s_total": {"mean": 0.2}}, "repeated": 0.0, "distinct_2": 0.9}
+    method = {"all": {"s_total": {"mean": 0.3}}, "repeated": repeated, "distinct_2": distinct_2}
+    assert ("dpo" in collapses({"base": base, "dpo": method})) == is_marked
+
+
 def test_a_worked_example(artifacts):
     summary = summarise(results(artifacts, "base"), "base", max_words=110)
     assert (summary["n"], summary["n_valid"]) == (4, 3)
@@ -114,7 +169,7 @@ def test_a_worked_example(artifacts):
     assert summary["valid"]["p"]["mean"] == pytest.approx(0.5)
     assert summary["missing_values"] == 1
     # of a: C 1, UE 0, P .5, Coh .25, the length at the target, the format kept
-    a = 0.25 * (1 + 0 + 0.75 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
+    a = 0.25 * (1 + 0 + 0.5 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
     b = a - 0.25 * (0.5 + 0.25)  # C 0, no P
     c = a - WHOLE.scoring.w1
     d = 0.25 * (0 + 0 + 0.5 + 0.25)

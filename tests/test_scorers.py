@@ -26,6 +26,7 @@ from persodpo.scorers.distance import score_distance
 from persodpo.scorers.entailment import score_entailment
 from persodpo.scorers.nli import LABELS
 from persodpo.scorers.run import score_responses
+from persodpo.scoring import Bounds, normalise
 
 PARAMS = load_params(ROOT / "params.yaml").scorers
 
@@ -104,7 +105,7 @@ def test_what_the_other_judges_are_shown():
 
     asked = [prompt(["A.", "B."], ["one", "two", "three"])] * 2
     assert score_embedding_coherence(asked, ["x", "y"], judge) == [0, None]
-    assert score_distance(asked, ["x", "y"], judge) == [-0.5, None]
+    assert score_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
     assert score_unieval_coherence(asked, ["x", "y"], judge) == [-0.5, None]
     assert shown[::2] == [("three", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
 
@@ -300,9 +301,9 @@ def test_published_values_are_taken_for_valid_responses(logged, prompts, id_colu
     [
         (lambda t: t.assign(C=2), r"m\.csv, the row of prompt '.*': 'C' is '2', which is no"),
         (lambda t: t.assign(UE=[0, 0, "x", 0, 0, 0]), "'UE' is 'x', which is no number from 0"),
-        (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml names"),
+        (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml, below"),
         (lambda t: t.head(5), r"there is no row for prompt '.*' \(1 prompts have none\); sample"),
-        (lambda t: t.drop(columns="id"), r"there is no column 'id', which scorers\.logged names"),
+        (lambda t: t.drop(columns="id"), r"there is no column 'id', which scorers\.logged\.id_c"),
         (lambda t: t.assign(P=math.inf), "'P' is 'inf', which is no number"),
     ],
 )  # fmt: skip
@@ -311,6 +312,20 @@ def test_published_values_that_do_not_fit_are_told(logged, prompts, change, mess
     change(pd.read_csv(file, dtype=str, keep_default_na=False)).to_csv(file, index=False)
     with pytest.raises(UserError, match=message):
         score_responses(prompts, [response("x", p.id) for p in prompts], logged)
+
+
+def test_a_published_p_below_0_stays_what_it_is_and_counts_as_0(logged, prompts):
+    """And a failed response has no nearness at all, where it once had half of the scale."""
+    file = logged.logged.files["m"]
+    table = pd.read_csv(file, dtype=str, keep_default_na=False).assign(P="-0.25")
+    table.to_csv(file, index=False)
+    rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
+    scores = score_responses(prompts, rows, logged)
+    assert [score.p for score in scores] == [-0.25, 0, *[-0.25] * 4]
+    metric = declared_metrics(logged)["p"]
+    bounds = Bounds(low=metric.low, high=metric.high)
+    values = pd.Series([-0.25, metric.worst, 0.5, 1.0])
+    assert normalise(values, bounds).tolist() == [0, 0, 0.5, 1]
 
 
 def test_a_trained_candidate_never_gets_its_base_models_published_values(logged, prompts):

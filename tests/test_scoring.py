@@ -52,12 +52,12 @@ def test_a_worked_example():
     # target length: the mean of the valid answers, (10 + 30) / 2 = 20
     result = scored(EXAMPLE, settings())
     assert result["s_metric"].tolist() == pytest.approx(
-        [(1 + 1 + 0.75 + 0.8) / 4, 1 / 4, 0.5 / 4, 0.5 / 4]
+        [(1 + 1 + 0.5 + 0.8) / 4, 0.5 / 4, 0, 0]  # a failed response has nothing of any metric
     )
     assert result["s_length"].tolist() == pytest.approx([1 - 0.25, 1 - 0.25, 0, 0])
     assert result["s_format"].tolist() == [1, 1, 0, 0]
     assert result["s_total"].tolist() == pytest.approx(
-        [0.8875 + 0.2 * 0.75 + 0.1, 0.25 + 0.2 * 0.75 + 0.1, 0.125, 0.125]
+        [0.825 + 0.2 * 0.75 + 0.1, 0.125 + 0.2 * 0.75 + 0.1, 0, 0]
     )
 
 

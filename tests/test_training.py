@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import chat_template
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from trl import DPOConfig, DPOTrainer
 from persodpo.pairing import Pair, pair_weights
 from persodpo.training.collator import PromptCollator
 from persodpo.training.groups import group_pairs, tokenize_group
-from persodpo.training.loss import answer_logps, dpo_losses
+from persodpo.training.loss import answer_logps, dpo_losses, linear_losses
 from persodpo.training.reference import reference_logps
 from persodpo.training.trainer import ScoreWeightedDPOTrainer
 
@@ -66,20 +67,21 @@ def collated(folder, model, tokenizer, weights, offsets=None, layout="shared"):
     for row in group_pairs(PAIRS):
         mine = [next(values) for _ in row["chosen"]]
         per_pair = {"weight": [w for w, _ in mine], "offset": [o for _, o in mine]}
-        rows.append(row | tokenize_group(row, tokenizer, 512) | per_pair)
+        rows.append(row | tokenize_group(row, chat_template(tokenizer), 512) | per_pair)
     references = reference_logps(model, {}, rows, collator, folder / "reference")
     return [r | {"reference": each} for r, each in zip(rows, references, strict=True)], collator
 
 
 def ours(
     tiny_model, tokenizer, folder, weights=(1.0, 1.0, 1.0, 1.0), sft_weight=0.0, offsets=None,
-    layout="shared", plan=((0, 1),), **changes,
+    layout="shared", plan=((0, 1),), loss="sigmoid", **changes,
 ):  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     rows, collator = collated(folder, model, tokenizer, weights, offsets, layout)
     trainer = ScoreWeightedDPOTrainer(
         plan=[list(each) for each in plan],
         steps=1,
+        loss=loss,
         sft_weight=sft_weight,
         model=model,
         args=config(folder, **({"remove_unused_columns": False} | changes)),
@@ -146,7 +148,7 @@ def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(tiny_model, to
     nll = []
     for pair in PAIRS:
         group = group_pairs([pair])[0]
-        tokens = tokenize_group(group, tokenizer, 512)
+        tokens = tokenize_group(group, chat_template(tokenizer), 512)
         prompt, answer = tokens["prompt_ids"], tokens["answer_ids"][group["chosen"][0]]
         ids = torch.tensor([prompt + answer])
         labels = torch.tensor([[-100] * len(prompt) + answer])
@@ -174,6 +176,37 @@ def test_an_offset_demands_a_margin(tiny_model, tokenizer, tmp_path):
     assert loss_and_gradient(trainer)[0] == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_papers_equation_to_the_letter(tiny_model, tokenizer, tmp_path):
+    """Its negative: no reference, no log-sigmoid; value and gradient by hand, pair by pair."""
+    weights = (0.6, 0.7, 0.5, 0.65)
+    trainer = ours(tiny_model, tokenizer, tmp_path, weights, loss="linear", beta=0.5)
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    logps = answer_logps(trainer.model, batch).logps
+    margins = logps[batch["chosen"]] - logps[batch["rejected"]]
+    by_hand = -(torch.tensor(weights) * 0.5 * margins).mean()
+    trainer.model.zero_grad()
+    by_hand.backward()
+    expected = torch.cat(
+        [p.grad.flatten() for p in trainer.model.parameters() if p.requires_grad]
+    ).clone()
+    loss, gradient = loss_and_gradient(trainer)
+    assert loss == pytest.approx(by_hand.item(), abs=1e-5)
+    assert (gradient - expected).norm() <= 1e-5 * expected.norm()
+    # whatever the reference is
+    changed = batch | {"reference": batch["reference"] - 7.0}
+    assert trainer.compute_loss(trainer.model, changed).item() == pytest.approx(loss, abs=1e-5)
+
+
+@given(st.lists(st.floats(-50, 0), min_size=2, max_size=2), st.floats(0.01, 2))
+def test_the_linear_loss_of_a_pair(logps, beta):
+    """The gradient is -beta for the chosen, +beta for the rejected, however far apart they are."""
+    policy = torch.tensor(logps, dtype=torch.float64, requires_grad=True)
+    losses = linear_losses(policy, torch.tensor([0]), torch.tensor([1]), beta)
+    losses.sum().backward()
+    assert losses.item() == pytest.approx(-beta * (logps[0] - logps[1]), abs=1e-9)
+    assert policy.grad.tolist() == pytest.approx([-beta, beta])
+
+
 def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
     trainer = ours(tiny_model, tokenizer, tmp_path, weights=(1.0, 0.5, 0.5, 2.0))
     reference = stock(tiny_model, tokenizer, tmp_path)
@@ -184,7 +217,7 @@ def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
         assert log[name] == pytest.approx(expected[name], abs=1e-5)
     for name in ("logps/chosen", "logps/rejected"):
         assert log[name] == pytest.approx(expected[name], rel=1e-5)
-    assert log["loss/dpo"] == pytest.approx(expected["loss"], abs=1e-4)
+    assert log["loss/pair"] == pytest.approx(expected["loss"], abs=1e-4)
     assert [log[f"weight/{name}"] for name in ("min", "mean", "max")] == [0.5, 1.0, 2.0]
     assert log["num_tokens"] < expected["num_tokens"] / 1.8
     # the differences .5, .9, .4, .7 in their thirds, and all thirds together the whole
@@ -236,7 +269,7 @@ def test_either_layout_gives_the_log_probabilities_of_plain_rows(rows, layout, t
 def test_reference_values_are_computed_once(tiny_model, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     collator = PromptCollator(tokenizer.pad_token_id)
-    rows = [tokenize_group(row, tokenizer, 512) for row in group_pairs(PAIRS)]
+    rows = [tokenize_group(row, chat_template(tokenizer), 512) for row in group_pairs(PAIRS)]
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
     first = reference_logps(model, {"weights": "a"}, rows, collator, tmp_path)

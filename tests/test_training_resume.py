@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, transformers_model
+from conftest import DATE, ROOT, transformers_model
 from test_training import PAIRS
 from test_training_run import METHOD, MORE_PAIRS, MORE_PROMPTS, PROMPTS, weights
 
@@ -54,7 +54,7 @@ def settings(model, policy):
               "passes": 2, "checkpoint_steps": 2, "held_out": 0.1}  # fmt: skip
     shipped = load_params(ROOT / "params.yaml").train.model_dump()
     params = TrainParams.model_validate(shipped | values)
-    return MethodParams(**METHOD), params, transformers_model(model), 110, Path(policy)
+    return MethodParams(**METHOD), params, transformers_model(model), 110, DATE, Path(policy)
 
 
 def start(model, policy, root, seconds, *launch):

@@ -23,7 +23,13 @@ PARAMS = load_params().train
 
 
 def method(weight="score", **changes):
-    values = {"pairs": "persodpo", "weight": weight, "sft_weight": 0.0, "learning_rate": 0.01}
+    values = {
+        "pairs": "persodpo",
+        "loss": "sigmoid",
+        "weight": weight,
+        "sft_weight": 0.0,
+        "learning_rate": 0.01,
+    }
     return MethodParams(**(values | changes))
 
 
@@ -43,25 +49,25 @@ def test_a_cut_answer_is_another_than_a_whole_one():
     assert row["rejected"] == [1, 2]
 
 
-def test_the_tokens_are_the_chat_templates(tokenizer):
+def test_the_tokens_are_the_chat_templates(tokenizer, template):
     group = group_pairs(PAIRS)[0]
-    tokens = tokenize_group(group, tokenizer, 512)
+    tokens = tokenize_group(group, template, 512)
     whole = tokenizer.decode(tokens["prompt_ids"] + tokens["answer_ids"][0])
     assert "user\nWhere is the tower?<|im_end|>\n<|im_start|>assistant\nIn Paris, by" in whole
     assert whole.endswith("river.<|im_end|>\n")
 
 
-def test_a_cut_answer_does_not_end_its_turn(tokenizer):
+def test_a_cut_answer_does_not_end_its_turn(tokenizer, template):
     pair = make_pair("p", "Where?", '{"response": "In Par', " In a cut\n", cut=(True, True))
-    tokens = tokenize_group(group_pairs([pair])[0], tokenizer, 512)
+    tokens = tokenize_group(group_pairs([pair])[0], template, 512)
     cut = [tokenizer.decode(ids) for ids in tokens["answer_ids"]]
-    assert cut == ['{"response": "In Par', " In a cut"]
+    assert cut == ['{"response": "In Par', " In a cut\n"]
     # what the template itself says behind an answer isn't taken for the answer
     odd = make_pair("p", "Where?", "im_end", "user", cut=(True, True))
-    tokens = tokenize_group(group_pairs([odd])[0], tokenizer, 512)
+    tokens = tokenize_group(group_pairs([odd])[0], template, 512)
     assert [tokenizer.decode(ids) for ids in tokens["answer_ids"]] == ["im_end", "user"]
     whole = make_pair("p", "Where?", "In Paris.", "No.")
-    tokens = tokenize_group(group_pairs([whole])[0], tokenizer, 512)
+    tokens = tokenize_group(group_pairs([whole])[0], template, 512)
     assert all(tokenizer.decode(ids).endswith("<|im_end|>\n") for ids in tokens["answer_ids"])
 
 
@@ -72,12 +78,12 @@ def dialogue(n_turns):
                   text=render_prompt(persona, turns, 110))  # fmt: skip
 
 
-def test_a_long_prompt_loses_its_oldest_turns(tokenizer, capsys):
+def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, capsys):
     prompt = dialogue(7)
     groups = group_pairs([make_pair("p", prompt.text, "Yes, it is.", "No.")])
 
     def rows(max_length):
-        return tokenize_groups(groups, tokenizer, max_length, {"p": prompt}, 110)
+        return tokenize_groups(groups, template, max_length, {"p": prompt}, 110)
 
     (whole,) = rows(512)
     length = len(whole["prompt_ids"]) + max(map(len, whole["answer_ids"]))
@@ -97,17 +103,17 @@ def test_a_long_prompt_loses_its_oldest_turns(tokenizer, capsys):
         rows(last - 1)
 
 
-def test_pairs_of_another_run_are_refused(tokenizer):
+def test_pairs_of_another_run_are_refused(tokenizer, template):
     groups = group_pairs(PAIRS)
     with pytest.raises(UserError, match=r"'p1' isn't in artifacts/prompts/train.jsonl"):
-        tokenize_groups(groups, tokenizer, 512, {"p": dialogue(1)}, 110)
+        tokenize_groups(groups, template, 512, {"p": dialogue(1)}, 110)
 
 
-def test_a_context_that_the_model_has_not(tokenizer, tiny_model):
+def test_a_context_that_the_model_has_not(tokenizer, template, tiny_model):
     base = transformers_model(tiny_model)
     params = PARAMS.model_copy(update={"max_length": 4096})
     with pytest.raises(UserError, match=r"train.max_length is 4096, but .* no more than 2048"):
-        training_rows(PAIRS, [], method(), params, base, tokenizer, 110)
+        training_rows(PAIRS, [], method(), params, base, template, 110)
 
 
 @given(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, transformers_model
+from conftest import DATE, ROOT, transformers_model
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_training import PAIRS, make_pair
@@ -26,7 +26,13 @@ from persodpo.training.checkpoints import run_folder
 from persodpo.training.layout import choose_layout, shared_layout_error
 from persodpo.training.run import train_policy
 
-METHOD = {"pairs": "persodpo", "weight": "score", "sft_weight": 1.0, "learning_rate": 0.05}
+METHOD = {
+    "pairs": "persodpo",
+    "loss": "sigmoid",
+    "weight": "score",
+    "sft_weight": 1.0,
+    "learning_rate": 0.05,
+}
 PROMPTS = [
     Prompt(id=id_, persona=[], turns=["x"], reference="y", text=text)
     for id_, text in {pair.prompt_id: pair.prompt[0].content for pair in PAIRS}.items()
@@ -57,7 +63,7 @@ def run(tiny_model, tmp_path):
         done = train_policy(
             pairs, prompts, MethodParams(**(METHOD | dict(method))),
             TrainParams.model_validate(shipped | values | changes),
-            transformers_model(model), 110, tmp_path / name,
+            transformers_model(model), 110, DATE, tmp_path / name,
         )  # fmt: skip
         done.discard_checkpoints()
         return done
@@ -109,6 +115,88 @@ def test_methods_differ_in_what_they_say(run):
     assert losses["none"][0] in [pytest.approx(np.log(2) * n / 2, rel=1e-4) for n in (1, 3)]
     assert losses["score"][0] < losses["none"][0] < losses["offset"][0]
     assert losses["none"][0] < losses["sft"][0]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "rates"),
+    [
+        ("linear", [0, 0.5, 1, 0.5, 0]),
+        ("cosine", [0, 0.5, 1, 0.5, 0]),
+        ("constant_with_warmup", [0, 0.5, 1, 1, 1]),
+    ],
+)
+def test_schedule_and_warm_up(run, scheduler, rates):
+    """Two steps up to the peak and two down; a cosine is half way down where a line is, too."""
+    log = run("s", scheduler=scheduler, warmup_steps=2, epochs=2).log
+    assert log["learning_rate"].tolist() == pytest.approx([0.05 * r for r in rates[:4]])
+    log = run("t", scheduler=scheduler, warmup_steps=0, epochs=2).log
+    down = {"linear": [1, 0.75, 0.5, 0.25], "constant_with_warmup": [1] * 4,
+            "cosine": [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]}[scheduler]  # fmt: skip
+    assert log["learning_rate"].tolist() == pytest.approx([0.05 * r for r in down])
+
+
+def test_alpha_and_seed_reach_the_adapter(run, tmp_path):
+    lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
+    one = run("one", method={"learning_rate": 1e-9})
+    run("alpha", lora=lora | {"alpha": 3}, method={"learning_rate": 1e-9})
+    run("seed", seed=1, method={"learning_rate": 1e-9})
+    saved = [json.loads((tmp_path / name / "adapter_config.json").read_text())["lora_alpha"]
+             for name in ("one", "alpha", "seed")]  # fmt: skip
+    assert saved == [8, 3, 8]
+    first, alpha, seed = (weights(tmp_path / name) for name in ("one", "alpha", "seed"))
+    drawn = [name for name in first if "lora_A" in name]
+    assert all(torch.allclose(first[name], alpha[name], atol=1e-6) for name in drawn)
+    assert not any(torch.allclose(first[name], seed[name], atol=1e-6) for name in drawn)
+    # by the same seed the prompts come in the same order, by another one in another
+    assert len({tuple(each.log["loss"].round(6)) for each in (one, run("again"))}) == 2
+
+
+def test_the_layout_is_in_the_key_of_the_reference_values(run, cache, tokenizer, tmp_path):
+    """A model that takes masks in one layout only has other values in each."""
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=8, initializer_range=0.5,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    MistralForCausalLM(config).save_pretrained(tmp_path / "windows")
+    tokenizer.save_pretrained(tmp_path / "windows")
+    with pytest.MonkeyPatch.context() as patch:  # as it was before a forced layout was checked
+        patch.setattr("persodpo.training.layout.shared_layout_error", lambda *_: None)
+        run("shared", model=tmp_path / "windows", layout="shared")
+    auto = run("auto", model=tmp_path / "windows", layout="auto").log
+    assert auto["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-5)
+
+
+def test_answers_that_begin_with_white_space_are_trained(run, chat_model, capsys):
+    """Of a tokenizer that merges line feeds, as Qwen2's: each pair, and none left out."""
+    whites = ["\n", "\n\n", "  ", "\n  \n", ""]
+    pairs = [
+        make_pair(f"q{i}", f"What is {i}?", f'{white}{{"response": "{i}"}}', white, (0.9, 0.1))
+        for i, white in enumerate(whites)
+    ]
+    prompts = [
+        Prompt(id=p.prompt_id, persona=[], turns=["x"], reference="y", text=p.prompt[0].content)
+        for p in pairs
+    ]
+    done = run("white", pairs, prompts, model=chat_model, epochs=1)
+    assert done.metrics["pairs"] == 5
+    assert np.isfinite(done.log["loss"]).all()
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_pair_that_cannot_be_laid_out_is_left_out_and_counted(run, tiny_model, tmp_path, capsys):
+    """Here the template drops answers that begin with a word of its own."""
+    for file in Path(tiny_model).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    template = (tmp_path / "chat_template.jinja").read_text()
+    odd = template.replace("message['content']", "message['content'].replace('No.', 'Yes.')")
+    (tmp_path / "chat_template.jinja").write_text(odd)
+    done = run("odd", model=tmp_path)
+    assert done.metrics["pairs"] == 2
+    assert "2 of 4 pairs are left out, because the tokenizer can't write" in capsys.readouterr().err
+    with pytest.raises(UserError, match="so none of the pairs can be trained"):
+        run("none", [PAIRS[0]], PROMPTS, model=tmp_path)
 
 
 def test_another_beta_needs_no_reference_pass(run, cache, monkeypatch):
@@ -165,7 +253,7 @@ def test_all_weights_are_trained_in_float32_without_a_second_model(
         done = run("full", lora=None, dtype="bfloat16", method={"learning_rate": 1e-3})
     assert len(loaded) == 1
     assert "a prompt of its own" not in capsys.readouterr().err
-    assert done.log["loss/dpo"].iloc[0] == pytest.approx(np.log(2), rel=1e-3)
+    assert done.log["loss/pair"].iloc[0] == pytest.approx(np.log(2), rel=1e-3)
     policy = AutoModelForCausalLM.from_pretrained(tmp_path / "full")
     assert policy.dtype is torch.float32
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -188,6 +276,15 @@ def test_nf4(run, tmp_path):
     assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
     assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
     assert {each.dtype for each in weights(tmp_path / "nf4").values()} == {torch.float32}
+
+
+def test_nf4_on_a_cpu_that_would_repack_the_weights(run, monkeypatch):
+    """bitsandbytes on avx512_bf16: of widths that aren't multiples of its block it can't."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    lora = {"r": 4, "alpha": 8, "targets": ["q_proj", "v_proj"], "quantisation": "nf4"}
+    log = run("nf4", lora=lora).log
+    assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
+    assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
 
 
 def test_nf4_without_its_package(run, monkeypatch):
@@ -235,6 +332,9 @@ def test_a_model_that_cannot_share_prompts_gets_trls_layout(run, tokenizer, tmp_
     assert shared_layout_error(model, [many, rows[0]], 2, torch.float32) is None
     assert shared_layout_error(model, [many, long], 2, torch.float32)
     assert choose_layout("shared", model, rows, 2, torch.float32) == "shared"
+    # nor is it forced upon a model that can't have it
+    with pytest.raises(UserError, match=r"train\.layout is shared, but MistralForCausalLM gives"):
+        choose_layout("shared", model, [many, long], 2, torch.float32)
 
 
 def test_a_model_that_fails_on_a_mask_says_so(tiny_model):

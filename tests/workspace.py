@@ -37,7 +37,8 @@ class Workspace:
         params = yaml.load(path)
         params["sample"] |= {"n_train": 5, "n_valid": 3}
         params["generate"] |= {"max_tokens": 8}
-        params["pool"] = ["smollm2_greedy", "reference"]
+        # the trained model isn't the first, so that nothing can take the one for the other
+        params["pool"] = ["reference", "smollm2_greedy"]
         params["models"]["smollm2_greedy"]["model"] = str(model)
         del params["train"]["methods"]["persodpo"]
         params["train"]["warmup_steps"] = 0

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
 from persodpo.export import is_adapter
-from persodpo.models import fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.generation.local import chat_template
+from persodpo.loading import fast_dtype, load_causal_lm
 from persodpo.params import Params
 from persodpo.stage import ARTIFACTS
 
@@ -50,7 +52,7 @@ class Candidate:
 
 def load_candidates(
     policies: dict[str, bool], params: Params
-) -> tuple[list[Candidate], PreTrainedTokenizerBase]:
+) -> tuple[list[Candidate], ChatTemplate]:
     """Load the weights: the base's once for itself and all adapters, whole models by themselves.
 
     Args:
@@ -58,7 +60,7 @@ def load_candidates(
         params: All parameters.
 
     Returns:
-        The candidates in the same order, and the tokenizer, which is the base's for all.
+        The candidates in the same order, and the chat template, which is the base's for all.
     """
     base, key = params.trained_model(), f"params.yaml: models.{params.train.model}.model"
     where, dtype = (base.model, base.revision, key), fast_dtype(params.generate.dtype)
@@ -84,7 +86,7 @@ def load_candidates(
     for candidate in candidates:
         if candidate.weights is shared:
             candidate.adapters = adapters
-    return candidates, load_tokenizer(*where)
+    return candidates, chat_template(base, params.generate, key)
 
 
 def find_policies(chosen: Sequence[str], params: Params) -> dict[str, bool]:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
-
 from persodpo.chat.candidates import Candidate
+from persodpo.chat_template import ChatTemplate
 from persodpo.generation.local import answer_requests
 from persodpo.generation.request import Message, Request
 from persodpo.params import Params
 from persodpo.prompts import ContractResult, parse_response, render_prompt
 from persodpo.records import Answer
+from persodpo.thoughts import split_thoughts
 
 
 class TooLongError(Exception):
@@ -18,7 +18,7 @@ class TooLongError(Exception):
 
 
 class Reply(NamedTuple):
-    """What a candidate said, raw and as it was understood (of no answer, the raw text)."""
+    """What a candidate wrote, and its answer in there (without one, all but its thoughts)."""
 
     raw: str
     contract: ContractResult
@@ -31,7 +31,7 @@ class Conversation:
 
     Args:
         candidates: Whom, at least one.
-        tokenizer: The tokenizer that they share.
+        template: The chat template that they share, with its tokenizer.
         persona: Sentences about the user.
         params: All parameters.
     """
@@ -39,12 +39,12 @@ class Conversation:
     def __init__(
         self,
         candidates: Sequence[Candidate],
-        tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate,
         persona: Sequence[str],
         params: Params,
     ) -> None:
         self.candidates = candidates
-        self.tokenizer = tokenizer
+        self.template = template
         self.persona = persona
         self.params = params
         self.forget()
@@ -65,7 +65,7 @@ class Conversation:
             TooLongError: A candidate can't read it; then none is asked.
         """
         requests = [self.request(candidate, text) for candidate in self.candidates]
-        self.asked = self._with_template(requests[0])
+        self.asked = self.template.render(requests[0].chat(), to_answer=True)
         for candidate, request in zip(self.candidates, requests, strict=True):
             reply = self._answer(candidate, request)
             candidate.turns += [text, reply.text]
@@ -79,21 +79,21 @@ class Conversation:
         model, generate = self.params.trained_model(), self.params.generate
         config = candidate.weights.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None)
-        persona = self.persona if model.persona else []
         turns, length = [*candidate.turns, text], 0
         for first in range(0, len(turns), 2):
-            content = render_prompt(persona, turns[first:], self.params.sample.max_words)
+            content = render_prompt(self.persona, turns[first:], self.params.sample.max_words)
             # No hashes of weights: they matter to the cache of answers only, and take long.
             request = Request(
                 provider="transformers",
                 messages=(Message(role="user", content=content),),
-                max_tokens=generate.max_tokens,
+                max_tokens=model.max_tokens or generate.max_tokens,
                 temperature=model.temperature,
                 top_p=model.top_p,
                 seed=model.seed,
+                stops_by=generate.contract,
             )
-            tokens = self.tokenizer(self._with_template(request), add_special_tokens=False)
-            length = len(tokens["input_ids"]) + generate.max_tokens
+            tokens = self.template.encode(request.chat(), to_answer=True)
+            length = len(tokens) + request.max_tokens
             if limit is None or length <= limit:
                 if first:
                     self.shortened.add(candidate.name)
@@ -103,19 +103,14 @@ class Conversation:
             f"{candidate.name} reads no more than {limit}; say it shorter."
         )
 
-    def _with_template(self, request: Request) -> str:
-        messages = [message.model_dump() for message in request.messages]
-        return str(
-            self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        )
-
     def _answer(self, candidate: Candidate, request: Request) -> Reply:
         answers: list[Answer] = []
         with candidate.active():
             answer_requests(
-                candidate.weights, self.tokenizer, [request], 1, lambda _, a: answers.append(a)
+                candidate.weights, self.template, [request], 1, lambda _, a: answers.append(a)
             )
-        raw, seconds = answers[0].raw, answers[0].seconds
+        raw, seconds = (answers[0].thoughts or "") + answers[0].raw, answers[0].seconds
         assert seconds is not None  # only a backend that calls no model leaves it out
-        contract, answer = parse_response(raw, self.params.generate.contract)
-        return Reply(raw, contract, raw if answer is None else answer, seconds)
+        text = split_thoughts(answers[0].raw).answer
+        contract, answer = parse_response(text, self.params.generate.contract)
+        return Reply(raw, contract, text if answer is None else answer, seconds)

@@ -49,13 +49,9 @@ def run_chat(chosen: Sequence[str], persona: Sequence[str], like: str | None, ra
     try:
         sentences = choose_persona(persona, like, _read, console)
         _show_persona(sentences, console)
-        candidates, tokenizer = load_candidates(policies, params)
+        candidates, template = load_candidates(policies, params)
         console.print(Text(f"With you: {', '.join(policies)}. Commands: /help"))
-        if not params.trained_model().persona:
-            console.print(
-                Text(f"None is told the persona: models.{params.train.model}.persona is false.")
-            )
-        talk(Conversation(candidates, tokenizer, sentences, params), console, _read, raw)
+        talk(Conversation(candidates, template, sentences, params), console, _read, raw)
     except (EOFError, KeyboardInterrupt):
         if sys.stdin.isatty():
             console.print()  # the shell's prompt gets a line of its own

@@ -24,11 +24,13 @@ from persodpo.generation.logged import read_logged
 from persodpo.generation.reference import read_reference
 from persodpo.generation.remote import OpenAICaller
 from persodpo.generation.request import Request, unique
+from persodpo.generation.served import ServedModel
 from persodpo.generation.tally import Tally, generation_metrics
 from persodpo.model_params import ModelParams, OpenAIModel
 from persodpo.params import GenerateParams
 from persodpo.prompts import parse_response
 from persodpo.records import Answer, Prompt, Response
+from persodpo.thoughts import split_thoughts
 
 
 class Caller(Protocol):
@@ -61,6 +63,11 @@ CALLERS: dict[str, Callable[..., Caller]] = {
 }
 
 
+# About so many tokens a word of English and the JSON around an answer take.
+TOKENS_PER_WORD = 1.4
+JSON_TOKENS = 10
+
+
 class Generated(NamedTuple):
     """A model's responses, one per prompt in the prompts' order, and numbers about them."""
 
@@ -74,7 +81,7 @@ def generate_responses(
     prompts: Sequence[Prompt],
     params: GenerateParams,
     max_words: int,
-    adapter: Path | None = None,
+    policy: Path | None = None,
 ) -> Generated:
     """Let one model answer all prompts.
 
@@ -84,26 +91,30 @@ def generate_responses(
         prompts: What to answer, at least one.
         params: The settings that all models share.
         max_words: The most words an answer may have, as told in the prompt.
-        adapter: The folder of a trained adapter on top, for the backend transformers.
+        policy: The folder of the model as it was trained, for the backend transformers.
 
     Raises:
         UserError: The model can't be found or has no chat template; calls are forbidden,
-            would cost too much, or stay without an answer. What was answered is kept.
+            would cost too much, or stay without an answer; too many prompts are refused; or another
+            model answers under the same name. What was answered is kept.
     """
     if model.backend in READERS:
         answers = READERS[model.backend](name, model, prompts)
         rows = _responses(name, prompts, answers, [None] * len(prompts), params)
         return Generated(rows, generation_metrics(rows, None, None))
-    options = {"adapter": adapter} if adapter else {}
+    options = {"policy": policy} if policy else {}
     caller = CALLERS[model.backend](name, model, params, **options)
     requests = processes.from_main(lambda: caller.requests(prompts, max_words))
+    if processes.is_main():
+        _tell_low_cap(name, requests[0].max_tokens, max_words)
     cache = AnswerCache()
     # the other processes ask under the main one's lock, and wait for it in from_main
     with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
         known, missing, plan, price = processes.from_main(
             lambda: _prepare(name, model, requests, params, cache)
         )
-        with Tally(plan, cache, price, params.max_cost_usd) as tally:
+        prompt_ids = {r.key: p.id for r, p in zip(requests[::-1], prompts[::-1], strict=True)}
+        with Tally(plan, cache, price, params.max_cost_usd, prompt_ids, known) as tally:
             if missing:
                 caller.answer(missing, tally)
             tally.combine()
@@ -111,6 +122,8 @@ def generate_responses(
     answers = [known[request.key] for request in requests]
     keys = [None if request.key in tally.uncached else request.key for request in requests]
     rows = _responses(name, prompts, answers, keys, params)
+    if processes.is_main():
+        _tell_lost_in_thoughts(name, model, rows)
     return Generated(rows, generation_metrics(rows, tally, price))
 
 
@@ -144,6 +157,8 @@ def _prepare(
     """All that is settled before the first call: see `_look_up`, `estimate`, and the price."""
     price = _price(name, model, params)
     known, missing = _look_up(requests, cache)
+    if isinstance(model, OpenAIModel):
+        ServedModel(name, model).refuse_mixed(known.values())
     plan = estimate(name, len(known) + len(missing), missing, price)
     _check(plan, price, params)
     return known, missing, plan, price
@@ -191,16 +206,43 @@ def _responses(
 ) -> list[Response]:
     rows = []
     for prompt, answer, key in zip(prompts, answers, keys, strict=True):
-        contract, text = parse_response(answer.raw, params.contract)
+        # here and not where an answer is kept, so that the cache has what the model wrote
+        text, thoughts = split_thoughts(answer.raw)
+        thoughts = "".join(filter(None, [answer.thoughts, thoughts])) or None
+        contract, answered = parse_response(text, params.contract)
+        fields = answer.model_dump() | {"raw": text, "thoughts": thoughts}
         rows.append(
             Response(
                 id=prompt.id,
                 model=name,
                 contract=contract,
-                answer=text,
-                words=len((answer.raw if text is None else text).split()),
+                answer=answered,
+                words=len((text if answered is None else answered).split()),
                 request_key=key,
-                **answer.model_dump(),
+                **fields,
             )
         )
     return rows
+
+
+def _tell_low_cap(name: str, max_tokens: int, max_words: int) -> None:
+    """Say so where the prompt allows more words than the tokens will hold."""
+    words = int((max_tokens - JSON_TOKENS) / TOKENS_PER_WORD)
+    if words < max_words:
+        sys.stderr.write(
+            f"{name}: {max_tokens} tokens hold about {max(words, 0)} words, and the prompt allows "
+            f"{max_words}, so answers that keep to it may be cut; raise generate.max_tokens or "
+            "lower sample.max_words\n"
+        )
+
+
+def _tell_lost_in_thoughts(name: str, model: ModelParams, rows: Sequence[Response]) -> None:
+    """Say so where most answers are empty because their tokens went into thoughts."""
+    lost = [row for row in rows if not row.raw.strip() and (row.thoughts or row.reasoning_tokens)]
+    if 2 * len(lost) > len(rows):
+        how = "extra_body" if isinstance(model, OpenAIModel) else "chat_template_kwargs"
+        sys.stderr.write(
+            f"models.{name}: {len(lost)} of {len(rows)} answers are empty, because their tokens "
+            f"went into thoughts; raise models.{name}.max_tokens, or switch thinking off by "
+            f"models.{name}.{how} (docs/generation.md).\n"
+        )

@@ -1,4 +1,4 @@
-"""How a batch is decoded on this machine: own random numbers per row, and an early stop.
+"""How a batch is decoded on this machine: own random numbers per row, text, and an early stop.
 
 `transformers` draws all rows of a batch from one stream of random numbers, so an
 answer would depend on its neighbours. Here each row has its own stream.
@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import LogitsProcessor, StoppingCriteria
 
-from persodpo.prompts import object_is_closed
+from persodpo.chat_template import ChatTemplate
+from persodpo.prompts import ContractRule, parse_response
+from persodpo.thoughts import TAG, split_thoughts
 
 
 class RowSampler(LogitsProcessor):  # type: ignore[misc]  # skipped by mypy, see pyproject
@@ -44,17 +46,58 @@ class RowSampler(LogitsProcessor):  # type: ignore[misc]  # skipped by mypy, see
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
-class ObjectClosed(StoppingCriteria):  # type: ignore[misc]  # skipped by mypy, see pyproject
-    """Ends each row of a batch when the JSON object of its answer is complete.
+class AnswerText:
+    """Turns generated tokens into the text of an answer.
+
+    Special tokens are left out, except the tags around thoughts, which some tokenizers have among
+    them.
 
     Args:
-        tokenizer: Turns the generated tokens back into text.
-        prompt_length: Number of (padded) prompt tokens in front of each row.
+        template: The model's chat template, with its tokenizer.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_length: int) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, template: ChatTemplate) -> None:
+        self._tokenizer = template.tokenizer
+        self._hidden = {
+            number
+            for number in template.special_ids
+            if not TAG.fullmatch(self._tokenizer.convert_ids_to_tokens(number) or "")
+        }
+        self._with_brace: dict[int, bool] = {}
+
+    def has_brace(self, token_id: int) -> bool:
+        """Whether a token's text has a closing brace."""
+        if token_id not in self._with_brace:
+            self._with_brace[token_id] = "}" in self._tokenizer.decode([token_id])
+        return self._with_brace[token_id]
+
+    def __call__(self, token_ids: torch.Tensor) -> str:
+        """The text of some tokens, shape (n,)."""
+        shown = [number for number in token_ids.tolist() if number not in self._hidden]
+        return str(self._tokenizer.decode(shown, skip_special_tokens=False))
+
+
+class AnswerIsValid(StoppingCriteria):  # type: ignore[misc]  # skipped by mypy, see pyproject
+    """Ends each row of a batch where the parser says that its answer is valid, and nowhere else.
+
+    Args:
+        text: Turns generated tokens into text.
+        prompt_length: Number of (padded) prompt tokens in front of each row.
+        rule: What counts as valid.
+        in_thoughts: Whether each row's prompt ends inside the model's thoughts.
+    """
+
+    def __init__(
+        self,
+        text: AnswerText,
+        prompt_length: int,
+        rule: ContractRule,
+        in_thoughts: Sequence[bool],
+    ) -> None:
+        self.text = text
         self.prompt_length = prompt_length
+        self.rule = rule
+        self.in_thoughts = in_thoughts
         self.length: dict[int, int] = {}
         """Number of generated tokens of each row that is done."""
 
@@ -62,11 +105,12 @@ class ObjectClosed(StoppingCriteria):  # type: ignore[misc]  # skipped by mypy, 
         self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
     ) -> torch.Tensor:
         """Tell which rows are done; shape (batch,), bool."""
-        # only a token with a brace can close an object, so most steps decode one token a row
-        for i, token in enumerate(self.tokenizer.batch_decode(input_ids[:, -1:])):
-            if "}" in token and i not in self.length:
-                answer = input_ids[i, self.prompt_length :]
-                if object_is_closed(self.tokenizer.decode(answer, skip_special_tokens=True)):
-                    self.length[i] = len(answer)
+        for i, token in enumerate(input_ids[:, -1].tolist()):
+            # only a token with a brace can make an answer valid, so most steps decode nothing
+            if i not in self.length and self.text.has_brace(token):
+                generated = input_ids[i, self.prompt_length :]
+                parts = split_thoughts(self.text(generated), self.in_thoughts[i])
+                if parse_response(parts.answer, self.rule).contract == "valid":
+                    self.length[i] = len(generated)
         done = [i in self.length for i in range(len(input_ids))]
         return torch.tensor(done, device=input_ids.device)

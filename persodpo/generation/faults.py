@@ -3,6 +3,7 @@
 import contextlib
 import email.utils
 import math
+import re
 import time
 from collections.abc import Mapping
 
@@ -17,11 +18,12 @@ class CallError(Exception):
 
     Attributes:
         kind: `rate_limit`, `server_error`, `connection`, `timeout`, `malformed`, `empty`
-            (no choices), `content_filter` or `refused` (the server won't take this request).
+            (nothing was said), `content_filter` or `refused` (the server won't take this request).
         passing: Whether the same attempt may succeed later.
         hopeless: Whether no other request will fare better: the key, the address, the
             model's name or the account is at fault.
         retry_after: Seconds that the server asks to wait.
+        at_address: Whether something else than the API may stand at this address.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class CallError(Exception):
         passing: bool = False,
         hopeless: bool = False,
         retry_after: float = 0.0,
+        at_address: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.passing = passing
         self.hopeless = hopeless
         self.retry_after = retry_after
+        self.at_address = at_address
 
 
 def as_call_error(error: Exception, secret: str | None) -> CallError | None:
@@ -59,38 +63,86 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
             cause = redact(str(error.__cause__ or error), secret)
             return CallError("connection", f"no connection ({cause})", passing=True)
         case openai.APIStatusError():
-            return _from_status(error, secret)
+            retry_after = read_retry_after(error.response.headers)
+            text = redact(error.message, secret)
+            return from_status(error.status_code, error.code, text, retry_after)
         case openai.APIError():
             return CallError("malformed", "the server's reply isn't JSON", passing=True)
         case _:
             return None
 
 
-def _from_status(error: openai.APIStatusError, secret: str | None) -> CallError:
-    text = " ".join(redact(error.message, secret).split())
-    message = f"the server says {error.status_code} ({text[:300]})"
-    retry_after = read_retry_after(error.response.headers)
+def from_status(
+    status: int, code: object, text: str, retry_after: float = 0.0, said: str = ""
+) -> CallError:
+    """Tell what a server's refusal means.
+
+    Args:
+        status: HTTP's, or one that stands in the reply itself.
+        code: The error's code, which some servers name.
+        text: The reason that the server gives.
+        retry_after: Seconds that it asks to wait.
+        said: What stands in the place of the status in the message.
+    """
+    text = " ".join(text.split())[:300]
+    message = f"the server says {said or status} ({text})"
     if retry_after > LONGEST_WAIT:
         return CallError(
             "rate_limit", f"{message}, and asks to wait {retry_after:.0f} s", hopeless=True
         )
-    match error.status_code:
-        case 400 if error.code == "content_filter":
+    # the text of such a refusal may quote the prompt
+    about = str(code) if status in (400, 413, 422) else f"{code} {text}"
+    if _NO_MONEY.search(about):
+        return CallError("rate_limit", message, hopeless=True)
+    match status:
+        case 400 if code == "content_filter":
             return CallError("content_filter", message)
-        case 429 if error.code == "insufficient_quota":
-            return CallError("rate_limit", message, hopeless=True)
         case 429:
             return CallError("rate_limit", message, passing=True, retry_after=retry_after)
         case 408:
             return CallError("timeout", message, passing=True, retry_after=retry_after)
         case 409 | 425:
             return CallError("server_error", message, passing=True, retry_after=retry_after)
-        case status if status >= 500:
+        case _ if status >= 500:
             return CallError("server_error", message, passing=True, retry_after=retry_after)
-        case 401 | 402 | 403 | 404 | 405:
+        case 404 | 405:
+            return CallError("refused", message, hopeless=True, at_address=True)
+        case 401 | 402 | 403:
             return CallError("refused", message, hopeless=True)
         case _:
             return CallError("refused", message)
+
+
+def from_reply(error: object, secret: str | None) -> CallError:
+    """Tell what an error means that a server sends as a reply, with HTTP's status 200.
+
+    Args:
+        error: What stands in the reply's field `error`: an object, or a text.
+        secret: See `as_call_error`.
+    """
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    code = fields.get("code") or fields.get("type")
+    text = redact(str(fields.get("message") or error), secret)
+    status = fields.get("code")
+    if not (isinstance(status, int) and 400 <= status < 600):
+        status = 401 if _NO_KEY.search(f"{code} {text}") else 500
+        if _FOR_GOOD.search(f"{code} {text}"):
+            status = 400
+    return from_status(status, code, text, said="200, with an error in its reply")
+
+
+# What no further attempt mends, by the words of many servers.
+_NO_MONEY = re.compile(
+    r"insufficient[ _](quota|credit|balance|fund)|payment[ _]required|out of credit|arrearage",
+    re.IGNORECASE,
+)
+_NO_KEY = re.compile(r"(invalid|incorrect|missing|wrong|no)[ _](api[ _-]?key|token)|unauthori[sz]ed"
+                     r"|authentication|permission", re.IGNORECASE)  # fmt: skip
+_FOR_GOOD = re.compile(
+    r"data_?inspection|content[ _](filter|policy)|context[ _]length|maximum context|too long"
+    r"|invalid_request|unsupported",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str, secret: str | None) -> str:

@@ -3,7 +3,7 @@
 What makes it fast: prompts are answered in batches of similar length, so little
 is padded; on a CPU they are read one by one (`persodpo.generation.prefill`); keys
 and values are written into a static cache instead of being copied at every token;
-and an answer ends as soon as its JSON object is closed.
+and generation ends as soon as an answer is valid.
 """
 
 import itertools
@@ -13,12 +13,10 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import find_executable_batch_size
-from peft import PeftModel
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     StaticCache,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
@@ -26,22 +24,17 @@ from transformers import (
 )
 
 from persodpo import processes
-from persodpo.generation.decoding import ObjectClosed, RowSampler
+from persodpo.chat_template import ChatTemplate
+from persodpo.generation.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generation.prefill import read_prompts
-from persodpo.generation.request import Request, chat
+from persodpo.generation.request import LOCAL_VERSION, Request, chat
 from persodpo.generation.tally import Tally
+from persodpo.loading import device, device_name, fast_dtype, load_policy, load_tokenizer
 from persodpo.model_params import TransformersModel
-from persodpo.models import (
-    ADAPTER_FILE,
-    device,
-    fast_dtype,
-    folder_hash,
-    load_causal_lm,
-    load_tokenizer,
-    weights_hash,
-)
+from persodpo.models import folder_hash, weights_hash
 from persodpo.params import GenerateParams
 from persodpo.records import Answer, FinishReason, Prompt
+from persodpo.thoughts import split_thoughts
 
 Keep = Callable[[Request, Answer], None]
 
@@ -50,13 +43,13 @@ ACCELERATOR_BATCH_SIZE = 128
 
 
 class TransformersCaller:
-    """Asks one model of the pool, with a trained adapter or without one.
+    """Asks one model of the pool, as it is or as it was trained.
 
     Args:
         name: The model's key in `params.yaml`.
         model: Its section there.
         params: The settings that all models share.
-        adapter: The folder of an adapter on top, or of a whole model that was trained from it.
+        policy: The folder of an adapter on top, or of a whole model that was trained from it.
     """
 
     def __init__(
@@ -64,32 +57,39 @@ class TransformersCaller:
         name: str,
         model: TransformersModel,
         params: GenerateParams,
-        adapter: Path | None = None,
+        policy: Path | None = None,
     ) -> None:
         self.key = f"params.yaml: models.{name}.model"
         self.model = model
         self.params = params
-        self.adapter = adapter
+        self.policy = policy
 
     def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
         """One request per prompt; no weights are loaded, only their hash is taken."""
         model = self.model
         weights = weights_hash(model.model, model.revision, self.key)
-        return [
+        template = chat_template(model, self.params, self.key)
+        requests = [
             Request(
                 provider="transformers",
                 model=None if weights else model.model,
                 revision=model.revision,
                 weights=weights,
-                adapter=folder_hash(self.adapter) if self.adapter else None,
-                dtype=str(fast_dtype(self.params.dtype)).removeprefix("torch."),
+                adapter=folder_hash(self.policy) if self.policy else None,
+                dtype=_name(fast_dtype(self.params.dtype)),
                 messages=chat(prompt, model.persona, max_words),
-                max_tokens=self.params.max_tokens,
+                max_tokens=model.max_tokens or self.params.max_tokens,
                 temperature=model.temperature,
                 top_p=model.top_p if model.temperature else None,
                 seed=model.seed if model.temperature else None,
+                stops_by=self.params.contract,
+                contract_version=LOCAL_VERSION,
             )
             for prompt in prompts
+        ]
+        return [
+            request.model_copy(update={"rendered": template.render(request.chat(), to_answer=True)})
+            for request in requests
         ]
 
     def answer(self, requests: Sequence[Request], tally: Tally) -> None:
@@ -97,29 +97,33 @@ class TransformersCaller:
         requests = processes.share(requests)
         if not requests:
             return
-        tokenizer = load_tokenizer(self.model.model, self.model.revision, self.key)
-        weights = self._load_weights()
+        template = chat_template(self.model, self.params, self.key)
+        where = (self.model.model, self.model.revision, self.key)
+        weights = load_policy(*where, self.policy, fast_dtype(self.params.dtype))
         if self.params.batch_size:
             batch_size = self.params.batch_size
         else:
             batch_size = CPU_BATCH_SIZE if device().type == "cpu" else ACCELERATOR_BATCH_SIZE
-        answer_requests(weights, tokenizer, requests, batch_size, tally.keep)
+        answer_requests(weights, template, requests, batch_size, tally.keep)
 
-    def _load_weights(self) -> PreTrainedModel:
-        where = (self.model.model, self.model.revision, self.key)
-        dtype = fast_dtype(self.params.dtype)
-        if self.adapter is None:
-            return load_causal_lm(*where, dtype)
-        if not (self.adapter / ADAPTER_FILE).is_file():
-            return load_causal_lm(str(self.adapter), None, str(self.adapter), dtype)
-        # merged, an adapter costs no time at each token; merged in float32, it loses nothing
-        policy = PeftModel.from_pretrained(load_causal_lm(*where, torch.float32), str(self.adapter))
-        return policy.merge_and_unload().to(dtype)
+
+def chat_template(model: TransformersModel, params: GenerateParams, key: str) -> ChatTemplate:
+    """The chat template by which a model is asked, with its tokenizer.
+
+    Raises:
+        UserError: The tokenizer can't be found or loaded, or has no chat template.
+    """
+    tokenizer = load_tokenizer(model.model, model.revision, key)
+    return ChatTemplate(tokenizer, params.date, model.chat_template_kwargs, key)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def answer_requests(
     weights: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
     requests: Sequence[Request],
     batch_size: int,
     keep: Keep,
@@ -128,18 +132,21 @@ def answer_requests(
 
     Args:
         weights: The model.
-        tokenizer: Its tokenizer.
+        template: Its chat template, with its tokenizer.
         requests: What to answer, at least one.
         batch_size: So many are answered at once; half as many after each time that memory
             runs out.
         keep: Called with each request and its answer, batch by batch.
+
+    Raises:
+        UserError: Nothing tells where the model's answers end.
     """
     weights.eval()
     # in place of the checkpoint's own, from which generate() would take what is left open
-    weights.generation_config = _generation_config(weights, tokenizer, requests[0])
+    weights.generation_config = _generation_config(weights, template, requests[0])
     # longest first: a batch that doesn't fit in memory fails at the start, not at the end
     waiting = sorted(
-        ((_apply_chat_template(tokenizer, request), request) for request in requests),
+        ((template.encode(request.chat(), to_answer=True), request) for request in requests),
         key=lambda row: len(row[0]),
         reverse=True,
     )
@@ -153,7 +160,7 @@ def answer_requests(
         while waiting:
             batch = waiting[:size]
             for (_, request), answer in zip(
-                batch, _answer_batch(weights, tokenizer, batch), strict=True
+                batch, _answer_batch(weights, template, batch), strict=True
             ):
                 keep(request, answer)
             del waiting[:size]
@@ -163,62 +170,62 @@ def answer_requests(
     )()
 
 
-def _apply_chat_template(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
-    encoding = tokenizer.apply_chat_template(
-        [message.model_dump() for message in request.messages],
-        add_generation_prompt=True,
-        return_dict=True,
-    )
-    return list(encoding["input_ids"])
-
-
 def _answer_batch(
     weights: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
     batch: Sequence[tuple[list[int], Request]],
 ) -> list[Answer]:
     """Generate for one batch of prompts' tokens with their requests."""
     begin = time.perf_counter()
     request = batch[0][1]
-    inputs = tokenizer.pad(
+    inputs = template.tokenizer.pad(
         {"input_ids": [ids for ids, _ in batch]}, padding_side="left", return_tensors="pt"
     ).to(weights.device)
     prompt_length = inputs["input_ids"].shape[1]
-    closed = ObjectClosed(tokenizer, prompt_length)
+    text = AnswerText(template)
+    in_thoughts = [template.opens_thoughts(each.chat()) for _, each in batch]
+    assert request.stops_by is not None  # local requests have a rule
+    valid = AnswerIsValid(text, prompt_length, request.stops_by, in_thoughts)
     end_ids = weights.generation_config.eos_token_id
     with torch.inference_mode():
         output = weights.generate(
             **inputs,
             **_keys_and_values(weights, [ids for ids, _ in batch], request.max_tokens),
             logits_processor=_sampling(request, [r.random_seed for _, r in batch], prompt_length),
-            stopping_criteria=StoppingCriteriaList([closed]),
+            stopping_criteria=StoppingCriteriaList([valid]),
         )[:, prompt_length:].cpu()
     seconds = (time.perf_counter() - begin) / len(batch)
     answers = []
     for i, (ids, _) in enumerate(batch):
-        length, reason = _end(output[i], closed.length.get(i), end_ids)
+        length, reason = _end(output[i], valid.length.get(i), end_ids)
+        raw = text(output[i, :length])
+        # that the prompt began the thoughts can't be told from the answer any more
+        lost = in_thoughts[i] and not split_thoughts(raw, opened=True).answer
         answers.append(
             Answer(
-                raw=tokenizer.decode(output[i, :length], skip_special_tokens=True),
+                raw="" if lost else raw,
+                thoughts=raw if lost else None,
                 finish_reason=reason,
                 seconds=seconds,
                 batch_size=len(batch),
                 prompt_tokens=len(ids),
                 completion_tokens=length,
+                dtype=_name(weights.dtype),
+                device=device_name(),
             )
         )
     return answers
 
 
 def _generation_config(
-    weights: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Request
+    weights: PreTrainedModel, template: ChatTemplate, request: Request
 ) -> GenerationConfig:
     """All decoding settings; greedy, because `_sampling` leaves one token where it draws."""
     return GenerationConfig(
         max_new_tokens=request.max_tokens,
         do_sample=False,
-        eos_token_id=weights.generation_config.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=template.end_ids(weights.generation_config),
+        pad_token_id=template.tokenizer.pad_token_id,
         disable_compile=True,  # it would compile anew for each length of prompts
     )
 
@@ -250,11 +257,9 @@ def _sampling(request: Request, seeds: list[int], prompt_length: int) -> LogitsP
     )
 
 
-def _end(
-    row: torch.Tensor, closed: int | None, end_ids: int | list[int]
-) -> tuple[int, FinishReason]:
+def _end(row: torch.Tensor, valid: int | None, end_ids: list[int]) -> tuple[int, FinishReason]:
     """Number of tokens of an answer, and why it ended."""
-    if closed is not None:
-        return closed, "json"  # what follows in the row is padding
+    if valid is not None:
+        return valid, "json"  # what follows in the row is padding
     ended = torch.isin(row, torch.tensor(end_ids)).nonzero()
     return (int(ended[0]), "stop") if len(ended) else (len(row), "length")

@@ -4,6 +4,7 @@ The file is CSV with a header, or JSON lines (`.jsonl`). Its rows belong to the
 prompts by a column with the prompts' ids or, without one, by their numbers.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.model_params import LoggedModel
 from persodpo.records import Answer, Prompt
-from persodpo.tables import read_table, rows_of_prompts
+from persodpo.tables import read_table, row_name, rows_of_prompts, text_values
 
 
 def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> list[Answer]:
@@ -28,26 +29,30 @@ def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> lis
 
     Raises:
         UserError: The file is missing or no table, lacks a column or a prompt, has an
-            id twice, or seconds that are no number.
+            id twice or none, a text that is none, or seconds that are no number.
     """
     table = read_table(Path(model.file), f"params.yaml: models.{name}.file")
-    for column in (model.text_column, model.seconds_column):
-        if column is not None and column not in table.columns:
-            raise UserError(
-                f"{model.file}: there is no column {column!r}, which models.{name} names; "
-                f"the columns there are {', '.join(map(str, table.columns))}."
-            )
-    table = rows_of_prompts(table, model.id_column, model.file, f"models.{name}", prompts)
-    texts = table[model.text_column].fillna("").astype(str)
-    seconds = _seconds(table, model) if model.seconds_column else [None] * len(table)
+    section = f"models.{name}"
+    table = rows_of_prompts(table, model.id_column, model.file, section, prompts)
+    texts = text_values(table, model.text_column, model.file, f"{section}.text_column")
+    seconds = _seconds(table, model, f"{section}.seconds_column")
     return [
-        Answer(raw=raw, finish_reason="logged", seconds=value)
-        for raw, value in zip(texts, seconds, strict=True)
+        Answer(raw=raw, finish_reason="logged", seconds=time)
+        for raw, time in zip(texts, seconds, strict=True)
     ]
 
 
-def _seconds(table: pd.DataFrame, model: LoggedModel) -> list[float]:
-    try:
-        return [float(value) for value in table[model.seconds_column]]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{model.file}, column {model.seconds_column}: {error}.") from error
+def _seconds(table: pd.DataFrame, model: LoggedModel, key: str) -> list[float | None]:
+    """Times as numbers; None where the file has none."""
+    if model.seconds_column is None:
+        return [None] * len(table)
+    given = text_values(table, model.seconds_column, model.file, key)
+    numbers = pd.to_numeric(pd.Series(given), errors="coerce").tolist()
+    for row, (text, number) in enumerate(zip(given, numbers, strict=True)):
+        is_empty = text.strip().lower() in ("", "nan", "none", "null")
+        if not (is_empty or 0 <= number < math.inf):
+            raise UserError(
+                f"{row_name(table, row, model.file)}, column {model.seconds_column!r}: {text!r} is "
+                "no time in seconds; leave the field empty where it isn't known."
+            )
+    return [None if math.isnan(number) else number for number in numbers]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,7 +29,9 @@ from persodpo.errors import UserError
 from persodpo.generation.cost import estimate_tokens
 from persodpo.generation.faults import CallError, as_call_error, redact
 from persodpo.generation.limits import RateLimits
+from persodpo.generation.reply import decode, read_answer
 from persodpo.generation.request import Request, chat
+from persodpo.generation.served import ServedModel
 from persodpo.generation.tally import Tally
 from persodpo.model_params import OpenAIModel
 from persodpo.params import GenerateParams
@@ -39,14 +42,13 @@ from persodpo.records import Answer, FinishReason, Prompt
 GIVE_UP_AFTER = 10
 # A key is cut out of whatever a server says; a shorter one might stand in any answer.
 SHORTEST_KEY = 8
-# OpenAI's own address; its models want another name for the limit on tokens.
-OPENAI_URL = "https://api.openai.com/v1"
-
-_REASONS: dict[str | None, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-}
+# The limit on tokens has two names. The first is known to nearly every server, but refused by
+# OpenAI's newer models, which say so. Others pass over the second, and would write without end.
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+_UNKNOWN_NAME = re.compile(
+    r"unsupported|not supported|unknown|unrecogni[sz]ed|unexpected|not permitted|instead",
+    re.IGNORECASE,
+)
 
 
 class RunEndedError(Exception):
@@ -67,6 +69,9 @@ class OpenAICaller:
         self.model = model
         self.params = params
         self.secret: str | None = None
+        self.limit_name = LIMIT_NAMES[0]
+        """How this server calls the limit on tokens, as far as it has said."""
+        self.served = ServedModel(name, model)
         self.failures_in_a_row = 0
         self.not_before = 0.0
         """No attempt is made before this time of the event loop, because the server asked so."""
@@ -83,12 +88,13 @@ class OpenAICaller:
                 base_url=model.base_url,
                 model=model.model,
                 messages=chat(prompt, model.persona, max_words),
-                max_tokens=self.params.max_tokens,
+                max_tokens=model.max_tokens or self.params.max_tokens,
                 temperature=model.temperature,
                 top_p=model.top_p,
                 seed=model.seed,
                 sample_index=model.sample_index,
                 response_format=model.response_format,
+                extra_body=model.extra_body,
             )
             for prompt in prompts
         ]
@@ -102,6 +108,7 @@ class OpenAICaller:
         """
         if not processes.is_main():
             return
+        self.served.refuse_mixed(tally.known.values())
         try:
             asyncio.run(self._answer_all(requests, tally))
         except ExceptionGroup as group:  # what the connections raised
@@ -110,6 +117,11 @@ class OpenAICaller:
         if self.ended:
             raise UserError(
                 f"models.{self.name}: {self.ended}; the {tally.made} answers received are kept."
+            )
+        if tally.refused == len(requests) and not tally.known:
+            raise UserError(
+                f"models.{self.name}: the server refuses all {tally.refused} prompts, so a setting "
+                "must be at fault; the reasons are above."
             )
         if tally.failed:
             raise UserError(
@@ -128,6 +140,11 @@ class OpenAICaller:
             f"models.{self.name}",
         )
         self.secret = read_key(self.name, model.api_key_env)
+        if self.secret and self.secret in json.dumps(model.extra_body):
+            raise UserError(
+                f"params.yaml: models.{self.name}.extra_body holds the key that stands in "
+                f"{model.api_key_env}; take it out, because answers are kept with their request."
+            )
         waiting = zip(requests, tokens, strict=True)
         async with (
             openai.AsyncOpenAI(
@@ -168,7 +185,8 @@ class OpenAICaller:
             else:
                 self.failures_in_a_row = 0
                 tally.keep(request, answer)
-                self.ended = self.ended or tally.over_budget()
+                another = self.served.add(answer)
+                self.ended = self.ended or another or tally.over_budget()
             if self.ended:
                 self._stop.set()
                 return
@@ -199,12 +217,15 @@ class OpenAICaller:
         tally: Tally,
     ) -> Answer:
         await self._wait_for_turn(limits, tokens)
-        begin = time.perf_counter()
+        name, begin = self.limit_name, time.perf_counter()
         try:
             # raw, because the client returns a body that isn't JSON as if it were an answer
-            reply = await client.chat.completions.with_raw_response.create(**_body(request))
-            answer = read_answer(decode(reply.text), time.perf_counter() - begin)
+            reply = await client.chat.completions.with_raw_response.create(**_body(request, name))
+            seconds = time.perf_counter() - begin
+            answer = read_answer(decode(reply.text), seconds, request.max_tokens, self.secret)
         except Exception as error:
+            if self._is_renamed(error, name):
+                return await self._attempt(client, limits, request, tokens, tally)
             failure = as_call_error(error, self.secret)
             if failure is None:
                 raise
@@ -214,20 +235,50 @@ class OpenAICaller:
             raise failure from None
         return _without(self.secret, answer)
 
+    def _is_renamed(self, error: Exception, name: str) -> bool:
+        """Whether a server refuses the limit on tokens by one name, and another is left to try."""
+        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
+            return False
+        is_unknown = name in error.message and _UNKNOWN_NAME.search(error.message)
+        if is_unknown and self.limit_name == name == LIMIT_NAMES[0]:
+            self.limit_name = LIMIT_NAMES[1]
+        return self.limit_name != name  # this or another connection has found out
+
     def _is_passing(self, error: BaseException) -> bool:
         return isinstance(error, CallError) and error.passing and not self.ended
 
     def _give_up(self, request: Request, failure: CallError, tally: Tally) -> None:
-        """Note a request that stays without an answer, or that the server filtered."""
-        if failure.kind == "content_filter":
-            tally.note(request, Answer(raw="", finish_reason="content_filter"))
-            return
-        tally.fail(f"request {request.key[:12]}: {failure}")
-        self.failures_in_a_row += 1
+        """Note a request that stays without an answer, or that the server refuses for good."""
+        reason = self._with_hint(failure)
         if failure.hopeless:
-            self.ended = str(failure)
-        elif self.failures_in_a_row >= GIVE_UP_AFTER:
-            self.ended = f"{GIVE_UP_AFTER} requests in a row failed, the last one because {failure}"
+            tally.fail(request, reason)
+            self.ended = reason
+        elif failure.kind in ("refused", "content_filter", "empty"):
+            kind: FinishReason = "refused"
+            if failure.kind == "content_filter":
+                kind = "content_filter"
+            tally.refuse(request, Answer(raw="", finish_reason=kind, error=reason))
+            if tally.refused > self.params.max_refused:
+                self.ended = (
+                    f"{tally.refused} prompts were refused, more than generate.max_refused = "
+                    f"{self.params.max_refused}, the last one because {reason}"
+                )
+        else:
+            tally.fail(request, reason)
+            self.failures_in_a_row += 1
+            if self.failures_in_a_row >= GIVE_UP_AFTER:
+                self.ended = (
+                    f"{GIVE_UP_AFTER} requests in a row failed, the last one because {reason}"
+                )
+
+    def _with_hint(self, failure: CallError) -> str:
+        """The reason, and what the address may lack."""
+        if not failure.at_address or re.search(r"/v\d", self.model.base_url):
+            return str(failure)
+        return (
+            f"{failure}; the address {self.model.base_url} has no /v1 at its end, which most "
+            f"servers want: set models.{self.name}.base_url"
+        )
 
 
 def read_key(name: str, variable: str | None) -> str | None:
@@ -254,74 +305,21 @@ def read_key(name: str, variable: str | None) -> str | None:
     return key
 
 
-def _body(request: Request) -> dict[str, Any]:
+def _body(request: Request, limit_name: str) -> dict[str, Any]:
     """The call's arguments; what is None is left to the server."""
-    # OpenAI's newer models refuse the old name, other servers don't all know the new one
-    limit = "max_completion_tokens" if request.base_url == OPENAI_URL else "max_tokens"
     body = {
         "model": request.model,
-        "messages": [message.model_dump() for message in request.messages],
-        limit: request.max_tokens,
+        "messages": request.chat(),
+        limit_name: request.max_tokens,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "seed": request.seed,
         "response_format": None
         if request.response_format == "text"
         else {"type": request.response_format},
+        "extra_body": request.extra_body,
     }
     return {name: value for name, value in body.items() if value is not None}
-
-
-def decode(text: str) -> Any:
-    """Decode a reply.
-
-    Raises:
-        CallError: It isn't JSON, or nested or long beyond reason.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CallError("malformed", "the server's reply isn't JSON", passing=True) from error
-
-
-def read_answer(reply: Any, seconds: float) -> Answer:
-    """Take an answer out of a server's reply.
-
-    Args:
-        reply: The decoded JSON.
-        seconds: How long the call took.
-
-    Raises:
-        CallError: The reply has no choices, or isn't of the API's form.
-    """
-    try:
-        choices = reply["choices"]
-        if not choices:
-            raise CallError("empty", "the server's reply has no choices", passing=True)
-        choice, usage = choices[0], reply.get("usage") or {}
-        if reply.get("error") or choice.get("error") or choice.get("finish_reason") == "error":
-            raise CallError("server_error", "the server's reply holds an error", passing=True)
-        message = choice["message"]
-        refusal = message.get("refusal")
-        reason = _REASONS.get(choice.get("finish_reason"), "other")
-        return Answer(
-            raw=_storable(refusal or message.get("content") or ""),
-            finish_reason="refusal" if refusal else reason,
-            seconds=seconds,
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            served_model=_storable(reply.get("model") or "") or None,
-            system_fingerprint=_storable(reply.get("system_fingerprint") or "") or None,
-        )
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise CallError(
-            "malformed", "the server's reply isn't of the chat API's form", passing=True
-        ) from error
-
-
-def _storable(text: str) -> str:
-    """Half a surrogate pair can't be stored as UTF-8."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _counts(tally: Tally) -> str:
@@ -330,7 +328,7 @@ def _counts(tally: Tally) -> str:
 
 def _without(secret: str | None, answer: Answer) -> Answer:
     """The answer without the account's key, should a server echo it."""
-    texts = ("raw", "served_model", "system_fingerprint")
+    texts = ("raw", "thoughts", "served_model", "system_fingerprint")
     found = {name: getattr(answer, name) for name in texts}
     return answer.model_copy(
         update={name: redact(text, secret) for name, text in found.items() if text}

@@ -12,8 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from persodpo.prompts import CONTRACT_VERSION, render_prompt
+from persodpo.prompts import ContractRule, render_prompt
 from persodpo.records import Prompt, Row
+
+# Raise it when a model on this machine may answer the same request otherwise than before, as when
+# its answers end at another place. Servers don't know of it, so theirs stays 1, and what was paid
+# is served for good.
+LOCAL_VERSION = 2
 
 
 class Message(Row):
@@ -37,11 +42,16 @@ class Request(Row):
         adapter: The same of a trained adapter on top.
         dtype: The number format a local model computes in.
         messages: The chat.
+        rendered: The same as a local model reads it, the chat template around it; a server writes
+            that itself.
         max_tokens: The answer is cut after so many.
         temperature, top_p, seed: The decoding; None leaves it to the server.
         sample_index: Which of several answers to the same request this is.
         response_format: What the server is asked to write.
-        contract_version: See `persodpo.prompts.CONTRACT_VERSION`.
+        extra_body: Further fields of a server's call.
+        stops_by: By which rule of the contract a local model's answer ends (see
+            `persodpo.prompts`); a server isn't stopped.
+        contract_version: `LOCAL_VERSION` for a model on this machine.
     """
 
     provider: Literal["transformers", "openai"]
@@ -52,18 +62,30 @@ class Request(Row):
     adapter: str | None = None
     dtype: str | None = None
     messages: tuple[Message, ...]
+    rendered: str | None = None
     max_tokens: int
     temperature: float | None
     top_p: float | None
     seed: int | None
     sample_index: int = 0
     response_format: Literal["text", "json_object"] = "text"
-    contract_version: int = CONTRACT_VERSION
+    extra_body: dict[str, Any] | None = None
+    stops_by: ContractRule | None = None
+    contract_version: int = 1
+
+    def chat(self) -> list[dict[str, str]]:
+        """The messages as chat templates and servers take them."""
+        return [message.model_dump() for message in self.messages]
 
     @cached_property
     def key(self) -> str:
         """64 hexadecimal digits."""
-        return _sha256(self.model_dump())
+        fields = self.model_dump()
+        # what came later counts where it is set, so that answers kept before keep their keys
+        for name in ("rendered", "extra_body", "stops_by"):
+            if fields[name] is None:
+                del fields[name]
+        return _sha256(fields)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed request, checked anew; pydantic's own copy would keep the old key."""

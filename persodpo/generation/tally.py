@@ -1,7 +1,8 @@
 """The count of a model's calls while they are made: progress, budget, and numbers afterwards."""
 
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from persodpo.generation.cost import Estimate, Price, estimate_tokens
 from persodpo.generation.request import Request
 from persodpo.records import Answer, Response
 
-_COUNTED = ("answers", "uncached", "faults", "made", "failed", "tokens", "cost_usd")
+_COUNTED = ("answers", "uncached", "faults", "made", "failed", "refused", "tokens", "cost_usd")
 
 
 class Tally:
@@ -27,15 +28,25 @@ class Tally:
         cache: Where answers are kept.
         price: The model's price; None on this machine.
         max_cost_usd: The budget.
+        prompt_ids: By a request's key, the id of a prompt that it asks for.
+        known: The answers that were kept before, by their request's key.
     """
 
     def __init__(
-        self, plan: Estimate, cache: AnswerCache, price: Price | None, max_cost_usd: float
+        self,
+        plan: Estimate,
+        cache: AnswerCache,
+        price: Price | None,
+        max_cost_usd: float,
+        prompt_ids: Mapping[str, str],
+        known: Mapping[str, Answer],
     ) -> None:
         self.plan = plan
         self.cache = cache
         self.price = price
         self.max_cost_usd = max_cost_usd
+        self.prompt_ids = prompt_ids
+        self.known = known
         self.faults: Counter[str] = Counter()
         self.answers: dict[str, Answer] = {}
         """This run's answers by their request's key."""
@@ -43,6 +54,7 @@ class Tally:
         """Keys of those among them that aren't kept."""
         self.made = 0
         self.failed = 0
+        self.refused = 0
         self.tokens = 0
         self.cost_usd = 0.0
         self.bar = tqdm(
@@ -85,6 +97,7 @@ class Tally:
         self.faults = sum((part["faults"] for part in parts), Counter())
         self.made = sum(part["made"] for part in parts)
         self.failed = sum(part["failed"] for part in parts)
+        self.refused = sum(part["refused"] for part in parts)
         self.tokens = sum(part["tokens"] for part in parts)
         self.cost_usd = sum(part["cost_usd"] for part in parts)
         self.bar.update(len(self.answers) - own)
@@ -100,10 +113,12 @@ class Tally:
             request.max_tokens if completion is None else completion,
         )
 
-    def note(self, request: Request, answer: Answer) -> None:
-        """Remember, for this run only, what the server did instead of answering."""
+    def refuse(self, request: Request, answer: Answer) -> None:
+        """Take what the server did instead of answering for the answer, in this run only."""
         self.answers[request.key] = answer
         self.uncached.add(request.key)
+        self.refused += 1
+        self._tell(request, f"refused, {answer.error}")
         self.bar.update()
 
     def over_budget(self) -> str | None:
@@ -120,10 +135,14 @@ class Tally:
         self.faults[kind] += 1
         self._show()
 
-    def fail(self, message: str) -> None:
+    def fail(self, request: Request, message: str) -> None:
         """Count a request that stays without an answer, and say why."""
         self.failed += 1
-        self.bar.write(f"{self.plan.model}: {message}")
+        self._tell(request, message)
+
+    def _tell(self, request: Request, message: str) -> None:
+        prompt = self.prompt_ids[request.key]
+        self.bar.write(f"{self.plan.model}, prompt {prompt!r}: {message}", file=sys.stderr)
         self._show()
 
     def _show(self) -> None:
@@ -148,11 +167,11 @@ def generation_metrics(
         price: The model's price; None on this machine.
 
     Returns:
-        `prompts`, `failure_ratio` (share outside the contract), `contract` and
-        `finish_reasons` (counts), `prompt_tokens`, `completion_tokens`, `cost_usd` of all
-        responses whenever they were made, `seconds_per_response` (median); and of
-        this run `requests`, `cache_hits`, `calls`, `faults` (attempts without an
-        answer, by kind) and `spent_usd`.
+        `prompts`, `failure_ratio` (share outside the contract), `cut_ratio` (share cut at the most
+        tokens), `contract` and `finish_reasons` (counts), `prompt_tokens`,
+        `completion_tokens`, `cost_usd` of all responses whenever they were made,
+        `seconds_per_response` (median); and of this run `requests`, `cache_hits`,
+        `calls`, `faults` (attempts without an answer, by kind) and `spent_usd`.
     """
     table = pd.DataFrame([response.model_dump() for response in responses])
     seconds = table["seconds"].astype(float).median()
@@ -161,6 +180,7 @@ def generation_metrics(
     return {
         "prompts": len(table),
         "failure_ratio": float((table["contract"] != "valid").mean()),
+        "cut_ratio": float((table["finish_reason"] == "length").mean()),
         "contract": table["contract"].value_counts().sort_index().to_dict(),
         "finish_reasons": table["finish_reason"].value_counts().sort_index().to_dict(),
         "prompt_tokens": int(prompt_tokens),

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from persodpo.errors import UserError
-from persodpo.models import ADAPTER_FILE, device, locate
+from persodpo.loading import device
+from persodpo.models import ADAPTER_FILE, locate
 from persodpo.nli.adapter import as_adapter, freeze_biases
 from persodpo.nli.pairs import with_unrelated
 from persodpo.nli.params import ClassifierParams

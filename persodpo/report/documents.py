@@ -27,6 +27,7 @@ What stands behind each metric is set in the section scorers of params.yaml and 
 docs/metrics.md; only values of the same scorers compare with each other."""
 OTHER_NOTE = """\
 S_total: what the pairs are formed by, on the scale that was fitted on the training responses.
+Cut: share of the answers that were cut at the most tokens, most of which fail therefore.
 Repeated: share of the answers that were given to more than one prompt. Distinct-1 and -2: different
 words and word bigrams over all of the answers. These count what a failed response says, too.
 Words: mean of the valid answers."""
@@ -55,6 +56,7 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
         "# Results on the validation prompts",
         f"{n} prompts per candidate. Training pairs: {_pair_sets(results)}.",
         f"{SCORERS_NOTE} {_versions(results)}",
+        *_mixed(results),
         *_warnings(warned),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
         markdown(metric_table(summaries, "all", metrics, warned, published)),
@@ -77,6 +79,7 @@ def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -
     parts = [
         "# Which differences are more than chance",
         _comparison_note(results),
+        *_mixed(results),
         *_warnings(warned),
         "## Means over all responses",
         markdown(interval_table(results, valid_only=False)),
@@ -104,6 +107,19 @@ def _comparison_note(results: Results) -> str:
     n = len(results.of(results.candidates()[0]))
     few = f"\n\n{FEW_NOTE}" if n < FEW_PROMPTS else ""
     return f"{n} prompts. {COMPARISON_NOTE}{few}"
+
+
+def _mixed(results: Results) -> list[str]:
+    """A warning where answers were computed in different number formats or on different devices."""
+    computed = results.computed()
+    if len({each for kinds in computed.values() for each in kinds}) < 2:
+        return []
+    kinds = "; ".join(f"{name}: {' and '.join(kinds)}" for name, kinds in computed.items())
+    return [
+        f"{WARNING} The answers were computed in different number formats or on different devices, "
+        f"whose roundings alone can change answers, so don't compare them ({kinds}). Run "
+        "dvc repro --force on one machine, with generate.dtype set to float32 or bfloat16."
+    ]
 
 
 def _warnings(warned: Mapping[str, str]) -> list[str]:
@@ -144,7 +160,7 @@ def page_blocks(
 ) -> list[Block]:
     """The tables and figures of the page, in their order."""
     warned = collapses(summaries)
-    warnings = "\n\n".join(_warnings(warned))
+    warnings = "\n\n".join([*_mixed(results), *_warnings(warned)])
     return [
         Block(
             "Metrics over all responses",

@@ -9,7 +9,7 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.params import Params
 from persodpo.pool import evaluated_table
-from persodpo.records import Evaluated, read_rows
+from persodpo.records import Evaluated, Response, read_rows
 from persodpo.scorers import declared_metrics
 from persodpo.scorers.metric import Metric
 from persodpo.scoring import Scale, score_table
@@ -23,7 +23,8 @@ class Results(NamedTuple):
         table: One row per candidate and prompt, candidates and prompts each in their order: the
             columns of `persodpo.pool.evaluated_table` (`model` is the candidate), `failed` (1 if
             the response breaks the JSON contract, else 0), `seconds` and `batch_size`
-            (NaN if unknown), and the scores of `persodpo.scoring.score_table`.
+            (NaN if unknown), `computed` (number format and device of an answer that was computed
+            here, else None), and the scores of `persodpo.scoring.score_table`.
         metrics: What the values of each metric mean, in the order of the columns.
         pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
     """
@@ -39,6 +40,14 @@ class Results(NamedTuple):
     def of(self, candidate: str) -> pd.DataFrame:
         """The rows of one candidate."""
         return self.table[self.table["model"] == candidate].reset_index(drop=True)
+
+    def computed(self) -> dict[str, list[str]]:
+        """By candidate, the number formats and devices that its answers were computed in."""
+        known = self.table.dropna(subset="computed")
+        return {
+            str(name): list(rows.unique())
+            for name, rows in known.groupby("model", sort=False)["computed"]
+        }
 
     def values(self, measure: str) -> pd.DataFrame:
         """One measure over all responses: a row per prompt, a column per candidate.
@@ -79,6 +88,7 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
             failed=1.0 - table["valid"],
             seconds=pd.Series([row.response.seconds for row in rows], dtype=float),
             batch_size=pd.Series([row.response.batch_size for row in rows], dtype=float),
+            computed=pd.Series([_computed(row.response) for row in rows], dtype=object),
         )
         tables.append(score_table(table, scale, params.scoring, metrics))
     return Results(
@@ -86,6 +96,10 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
     )
+
+
+def _computed(response: Response) -> str | None:
+    return f"{response.dtype} on {response.device}" if response.dtype else None
 
 
 def _refuse_strangers(

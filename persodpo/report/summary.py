@@ -30,7 +30,8 @@ def summarise(results: Results, candidate: str, max_words: int) -> dict[str, Any
         max_words: The most words an answer may have.
 
     Returns:
-        `n`; `n_valid`; `failure_ratio`, share of answers outside the JSON contract;
+        `n`; `n_valid`; `failure_ratio`, share of answers outside the JSON contract; `cut_ratio`,
+        share of answers that were cut at the most tokens;
         `length_compliance` and `format_compliance`, shares of all answers;
         `words`, mean of the valid answers; `repeated`, `distinct_1` and `distinct_2` (see
         `persodpo.report.collapse`) over all answers, of a failed one its raw text;
@@ -50,6 +51,7 @@ def summarise(results: Results, candidate: str, max_words: int) -> dict[str, Any
         "n": len(rows),
         "n_valid": len(valid),
         "failure_ratio": float(1 - rows["valid"].mean()),
+        "cut_ratio": float(rows["cut"].mean()),
         "length_compliance": float((rows["valid"] & (rows["words"] <= max_words)).mean()),
         "format_compliance": float(rows["valid"].mean()),
         "words": _number(float(valid["words"].mean())),

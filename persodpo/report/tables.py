@@ -57,6 +57,7 @@ def other_table(summaries: Summaries, warned: Mapping[str, str]) -> pd.DataFrame
     """Total score, format, length and collapse per candidate."""
     columns = {
         "failure_ratio": "Failure ratio ↓",
+        "cut_ratio": "Cut ↓",
         "length_compliance": "Format and length ↑",
         "words": "Words",
         "repeated": "Repeated ↓",

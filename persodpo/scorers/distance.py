@@ -1,8 +1,9 @@
 """P, persona distance: how near is the answer's vocabulary to the persona's?
 
 The cosine of the mean word vectors of the joined persona and of the answer, higher
-for nearer. Source: PersoBench (Afzoon et al., arXiv:2410.03198), which uses
-GoogleNews word2vec. Tokens and stop words are those of `persodpo.scorers.word_vectors`.
+for nearer; a negative one counts as 0, which is also what a failed response gets. Source:
+PersoBench (Afzoon et al., arXiv:2410.03198), which uses GoogleNews word2vec. Tokens and stop words
+are those of `persodpo.scorers.word_vectors`.
 """
 
 from collections.abc import Sequence
@@ -11,13 +12,13 @@ from persodpo.records import Prompt
 from persodpo.scorer_params import LoggedMetric, ScorersParams
 from persodpo.scorers.metric import Judge, Metric, Values
 
-VERSION = 1
+VERSION = 2
 
 
 def distance_metric(params: ScorersParams) -> Metric:
     """What the values of P mean."""
     label = "P (logged)" if isinstance(params.p, LoggedMetric) else "P"
-    return Metric(label, low=-1, high=1, worst=0, version=VERSION)
+    return Metric(label, low=0, high=1, worst=0, version=VERSION, lowest_published=-1)
 
 
 def score_distance(prompts: Sequence[Prompt], answers: Sequence[str], judge: Judge) -> Values:
@@ -29,7 +30,7 @@ def score_distance(prompts: Sequence[Prompt], answers: Sequence[str], judge: Jud
         judge: Gives the cosine of two texts' mean word vectors, if both have known words.
 
     Returns:
-        Shape (n,), in [-1, 1]; None where persona or answer has no known word.
+        Shape (n,), in [0, 1]; None where persona or answer has no known word.
     """
     judged = judge([(" ".join(p.persona), a) for p, a in zip(prompts, answers, strict=True)])
-    return [None if judgement is None else judgement[0] for judgement in judged]
+    return [None if judgement is None else max(judgement[0], 0.0) for judgement in judged]

@@ -13,7 +13,7 @@ from persodpo.errors import UserError
 from persodpo.records import Prompt
 from persodpo.scorer_params import LoggedFiles
 from persodpo.scorers.metric import Values
-from persodpo.tables import read_table, rows_of_prompts
+from persodpo.tables import read_table, refuse_missing_column, rows_of_prompts
 
 
 def read_values(
@@ -48,11 +48,7 @@ def read_values(
         )
     file = logged.files[model]
     table = read_table(Path(file), f"params.yaml: scorers.logged.files.{model}")
-    if column not in table.columns:
-        raise UserError(
-            f"{file}: there is no column {column!r}, which params.yaml names below scorers; the "
-            f"columns there are {', '.join(map(str, table.columns))}."
-        )
+    refuse_missing_column(table, column, file, "params.yaml, below scorers,")
     table = rows_of_prompts(table, logged.id_column, file, "scorers.logged", prompts)
     given = table[column].astype(str).str.strip()
     numbers = pd.to_numeric(given, errors="coerce").astype(float)

@@ -21,9 +21,11 @@ class Metric:
         label: Its name in tables.
         low: The lowest value it can have.
         high: The highest value it can have.
-        worst: What a failed response gets (paper, section 4.1).
+        worst: What a failed response gets (as in PersoBench's code and the paper's).
         version: Counts the changes of its definition here that change values.
         higher_is_better: Which end of the range is the good one.
+        lowest_published: The lowest value that published values may have, if that is below `low`,
+            as which it then counts.
     """
 
     label: str
@@ -32,3 +34,4 @@ class Metric:
     worst: float
     version: int
     higher_is_better: bool = True
+    lowest_published: float | None = None

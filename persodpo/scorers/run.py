@@ -31,7 +31,7 @@ def score_responses(
     """Score each response of one model on each metric.
 
     A failed response (no answer inside the JSON contract) gets every metric's worst
-    value without being shown to a judge (paper, section 4.1). How many valid ones can't
+    value without being shown to a judge. How many valid ones can't
     be judged by a metric is told on standard error.
 
     Args:
@@ -65,8 +65,9 @@ def _score(
     for key, metric in metrics.items():
         section = getattr(params, key)
         if isinstance(section, LoggedMetric) and params.logged and responses:
+            low = metric.low if metric.lowest_published is None else metric.lowest_published
             computed[key] = read_values(
-                responses[0].model, section.column, params.logged, asked, metric.low, metric.high
+                responses[0].model, section.column, params.logged, asked, low, metric.high
             )
     rows = iter(range(len(valid)))
     return [

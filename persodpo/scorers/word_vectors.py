@@ -81,7 +81,7 @@ def _existing(name: str) -> Path:
 
 def _packaged(name: str) -> tuple[Path, Path]:
     """The matrix and the index in a package."""
-    _, files = package_files(name.removeprefix("pypi:"), KEY)
+    files = package_files(name.removeprefix("pypi:"), KEY)
     matrices = [file for file in files if file.suffix == ".npy"]
     indices = [file for file in files if file.suffix == ".parquet"]
     if len(matrices) != 1 or len(indices) != 1:

@@ -7,16 +7,16 @@ unique answers, and pairs are index pairs into these.
 A prompt that doesn't fit in front of its longest answer loses its oldest turns, two
 at a time, so that the user still speaks first; persona, instruction and the last
 question stay. An answer is never cut here. One that was cut while it was generated
-doesn't get the token that ends a turn, because its model didn't end there.
+doesn't get the token that ends a turn, because its model didn't end there. A pair with an answer
+that can't be laid out behind its prompt is left out.
 """
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from persodpo import processes
+from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
 from persodpo.pairing import Pair
 from persodpo.prompts import render_prompt
@@ -58,24 +58,25 @@ def group_pairs(pairs: Sequence[Pair]) -> list[Group]:
 
 def tokenize_groups(
     groups: Sequence[Group],
-    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
     max_length: int,
     prompts: Mapping[str, Prompt],
     max_words: int,
 ) -> list[Group]:
     """Add to each row of `group_pairs` its tokens (see `tokenize_group`).
 
-    How many prompts had to be cut is told on standard error.
+    How many prompts had to be cut, and how many pairs are left out, is told on standard error.
 
     Args:
         groups: The rows.
-        tokenizer: The chat model's tokenizer.
+        template: The chat model's template, with its tokenizer.
         max_length: The most tokens that prompt and answer may have together.
         prompts: The prompts by id, with their turns.
         max_words: What the prompt says about the answer's length.
 
     Raises:
-        UserError: A prompt doesn't fit with its last turn alone, or isn't among `prompts`.
+        UserError: A prompt doesn't fit with its last turn alone, or isn't among `prompts`; or no
+            pair is left.
     """
     rows = []
     for group in groups:
@@ -85,14 +86,51 @@ def tokenize_groups(
                 "artifacts/prompts/train.jsonl, so the pairs are another run's; run dvc repro pair."
             )
         shorter = _shorter_texts(prompts[group["prompt_id"]], max_words)
-        rows.append(group | tokenize_group(group, tokenizer, max_length, shorter))
-    cut = sum(row["turns_dropped"] > 0 for row in rows)
-    if cut and processes.is_main():
+        rows.append(group | tokenize_group(group, template, max_length, shorter))
+    whole = [row for row in map(_without_lost_answers, rows) if row["chosen"]]
+    if not whole:
+        raise UserError(
+            f"{template.key}: its chat template writes prompts otherwise once there is an answer, "
+            "so none of the pairs can be trained; look at chat_template_kwargs (a model that "
+            "thinks first wants it switched off), or take another model."
+        )
+    if processes.is_main():
+        _tell(rows, whole, max_length)
+    return whole
+
+
+def _without_lost_answers(row: Group) -> Group:
+    """A row without the answers that have no tokens, and without their pairs."""
+    places = {k: ids for k, ids in enumerate(row["answer_ids"]) if ids is not None}
+    number = {k: new for new, k in enumerate(places)}
+    kept = [
+        i
+        for i, pair in enumerate(zip(row["chosen"], row["rejected"], strict=True))
+        if all(k in places for k in pair)
+    ]
+    return row | {
+        "answers": [row["answers"][k] for k in places],
+        "cut": [row["cut"][k] for k in places],
+        "answer_ids": list(places.values()),
+        "chosen": [number[row["chosen"][i]] for i in kept],
+        "rejected": [number[row["rejected"][i]] for i in kept],
+        "difference": [row["difference"][i] for i in kept],
+    }
+
+
+def _tell(rows: Sequence[Group], whole: Sequence[Group], max_length: int) -> None:
+    cut = sum(row["turns_dropped"] > 0 for row in whole)
+    if cut:
         sys.stderr.write(
-            f"{cut} of {len(rows)} prompts are longer than train.max_length = {max_length} with "
+            f"{cut} of {len(whole)} prompts are longer than train.max_length = {max_length} with "
             "their longest answer and are trained without their oldest turns\n"
         )
-    return rows
+    before, after = (sum(len(row["chosen"]) for row in each) for each in (rows, whole))
+    if after < before:
+        sys.stderr.write(
+            f"{before - after} of {before} pairs are left out, because the tokenizer can't write "
+            "one of their answers behind the prompt\n"
+        )
 
 
 def _shorter_texts(prompt: Prompt, max_words: int) -> Iterator[str]:
@@ -102,30 +140,33 @@ def _shorter_texts(prompt: Prompt, max_words: int) -> Iterator[str]:
 
 
 def tokenize_group(
-    group: Group,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    shorter: Iterable[str] = (),
+    group: Group, template: ChatTemplate, max_length: int, shorter: Iterable[str] = ()
 ) -> Group:
     """Turn the texts of one row into tokens, the chat template around them.
 
     Args:
         group: A row of `group_pairs`.
-        tokenizer: The chat model's tokenizer.
+        template: The chat model's template, with its tokenizer.
         max_length: The most tokens that the prompt and any of its answers may have together.
         shorter: What may stand in the prompt's place, the longest first.
 
     Returns:
         `prompt_ids`; `answer_ids`, a list of tokens per answer, which end as the template
-        ends a turn unless the answer was cut; and `turns_dropped`.
+        ends a turn unless the answer was cut, or None (see `ChatTemplate.encode_answer`);
+        and `turns_dropped`.
 
     Raises:
-        UserError: Nothing fits, or the template changes prompt or answers.
+        UserError: Nothing fits.
     """
     text, dropped, left = group["prompt"], 0, iter(shorter)
     while True:
-        prompt_ids, answer_ids = _tokens(group, text, tokenizer)
-        length = len(prompt_ids) + max(map(len, answer_ids))
+        user = [{"role": "user", "content": text}]
+        prompt_ids = template.encode(user, to_answer=True)
+        answer_ids = [
+            template.encode_answer(user, answer, cut)
+            for answer, cut in zip(group["answers"], group["cut"], strict=True)
+        ]
+        length = len(prompt_ids) + max(len(ids or ()) for ids in answer_ids)
         if length <= max_length:
             return {"prompt_ids": prompt_ids, "answer_ids": answer_ids, "turns_dropped": dropped}
         text, dropped = next(left, ""), dropped + 2
@@ -135,33 +176,3 @@ def tokenize_group(
                 f"longest answer has {length} tokens, more than train.max_length = {max_length}; "
                 "raise it in params.yaml."
             )
-
-
-def _tokens(
-    group: Group, text: str, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[list[int]]]:
-    """Tokens of the prompt up to where the answer begins, and of each answer."""
-    user = [{"role": "user", "content": text}]
-    prompt = tokenizer.apply_chat_template(user, add_generation_prompt=True, tokenize=False)
-    prompt_ids = _encode(tokenizer, prompt)
-    answer_ids = []
-    for answer, cut in zip(group["answers"], group["cut"], strict=True):
-        both = tokenizer.apply_chat_template(
-            [*user, {"role": "assistant", "content": answer}], tokenize=False
-        )
-        begin = both.find(answer.strip(), len(prompt))
-        # of a blank answer the end of its turn is all there is
-        end = begin + len(answer.strip()) if cut and answer.strip() else len(both)
-        ids = _encode(tokenizer, both[:end])
-        if ids[: len(prompt_ids)] != prompt_ids or begin < 0:
-            raise UserError(
-                f"train: the chat template writes prompt {group['prompt_id']!r} or its answer "
-                "differently when both stand together; take a base model whose template doesn't."
-            )
-        answer_ids.append(ids[len(prompt_ids) :])
-    return prompt_ids, answer_ids
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, rendered: str) -> list[int]:
-    # the template has written the special tokens
-    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])

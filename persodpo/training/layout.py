@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from persodpo import processes
+from persodpo.errors import UserError
 from persodpo.training.collator import Layout, PromptCollator
 from persodpo.training.loss import answer_logps
 
@@ -28,15 +29,23 @@ def choose_layout(
     """Choose the layout of batches, and say so where `auto` can't have the fast one.
 
     Args:
-        wanted: `auto` takes the shared layout if `shared_layout_error` finds nothing.
+        wanted: `auto` takes the shared layout if `shared_layout_error` finds nothing, `shared` is
+            refused else.
         model: The model, on its device.
         rows: Tokenised rows of the training set.
         pad_token_id: See `PromptCollator`.
         dtype: The number format that the model computes in.
+
+    Raises:
+        UserError: The model can't have the layout that is wanted.
     """
-    if wanted != "auto":
+    if wanted == "separate":
         return wanted
     error = shared_layout_error(model, rows, pad_token_id, dtype)
+    if error and wanted == "shared":
+        raise UserError(
+            f"params.yaml: train.layout is shared, but {error}; set it to auto or separate."
+        )
     if error and processes.is_main():
         sys.stderr.write(f"train.layout: each answer gets a prompt of its own, because {error}\n")
     return "separate" if error else "shared"

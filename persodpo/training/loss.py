@@ -103,6 +103,28 @@ def dpo_losses(
     return -F.logsigmoid(rewards[chosen] - rewards[rejected] - offset), rewards
 
 
+def linear_losses(
+    policy: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, beta: float
+) -> torch.Tensor:
+    """The loss of each pair by the paper's equation (2) to the letter.
+
+    The equation is an objective to be maximised, sigma(S_chosen - S_rejected) * beta *
+    (log p(chosen) - log p(rejected)), so this is its negative, and the sigma is the pair's weight.
+    It has no reference model and no lower bound, and every pair pulls with the same force for good,
+    however far apart its answers are already.
+
+    Args:
+        policy: (N,), log-probability of each answer under the policy.
+        chosen: (M,), index of each pair's chosen answer.
+        rejected: (M,), index of its rejected answer.
+        beta: The factor.
+
+    Returns:
+        (M,), not weighted.
+    """
+    return -beta * (policy[chosen] - policy[rejected])
+
+
 def chosen_nll(
     policy: torch.Tensor, answer_length: torch.Tensor, chosen: torch.Tensor
 ) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Log-probabilities of answers under the reference model, each computed once and kept.
 
-They depend on the base model, its number format and the tokens, not on scores,
+They depend on the base model, its number format, the layout and the tokens, not on scores,
 weights, margins, beta or the learning rate. So they are kept under the cache folder
 from one method and experiment to the next, and the policy is trained without a second
 model in memory.
@@ -35,8 +35,8 @@ def reference_logps(
 
     Args:
         model: The reference model, without an adapter.
-        identity: What tells it from any other: its weights' hash or id and revision, and
-            its number format.
+        identity: Whatever else changes the values: the model's hash or id and revision, its
+            number format and device, and the collator's layout, in which some models differ.
         rows: Tokenised rows of the training set.
         collator: Lays a row out for the model.
         folder: Where the values are kept; safe for several processes at once.

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
+from persodpo.loading import load_config
 from persodpo.model_params import TransformersModel
-from persodpo.models import locate
 from persodpo.pairing import Pair, pair_weights
 from persodpo.params import MethodParams, TrainParams
 from persodpo.records import Prompt
@@ -23,7 +23,7 @@ def training_rows(
     method: MethodParams,
     params: TrainParams,
     base: TransformersModel,
-    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
     max_words: int,
 ) -> Rows:
     """One row per prompt, with all that `PromptCollator` needs but the reference's values.
@@ -32,20 +32,13 @@ def training_rows(
         UserError: `train.max_length` is more than the model can read, or a prompt doesn't fit.
     """
     _refuse_long_context(params, base)
-    return tokenize_groups(
-        weigh(group_pairs(pairs), method, params),
-        tokenizer,
-        params.max_length,
-        {prompt.id: prompt for prompt in prompts},
-        max_words,
-    )
+    by_id = {prompt.id: prompt for prompt in prompts}
+    groups = tokenize_groups(group_pairs(pairs), template, params.max_length, by_id, max_words)
+    return weigh(groups, method, params)
 
 
 def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
-    key = f"params.yaml: models.{params.model}.model"
-    config = AutoConfig.from_pretrained(
-        locate(base.model, base.revision, key), revision=base.revision, trust_remote_code=False
-    )
+    config = load_config(base.model, base.revision, f"params.yaml: models.{params.model}.model")
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and params.max_length > limit:
         raise UserError(
@@ -57,8 +50,8 @@ def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
 def weigh(groups: Rows, method: MethodParams, params: TrainParams) -> Rows:
     """Give each pair its weight and its offset.
 
-    `score` weighs by sigmoid(difference / temperature) (paper, equation 2), normalised
-    over all pairs; `margin_offset` leaves the weights at 1 and takes difference /
+    `score` weighs by sigmoid(difference / temperature) (the factor of the paper's equation 2),
+    normalised over all pairs; `margin_offset` leaves the weights at 1 and takes difference /
     temperature as offset in the loss (ODPO with the identity in the place of its logarithm).
     """
     differences = [difference for row in groups for difference in row["difference"]]

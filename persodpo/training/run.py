@@ -20,16 +20,11 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
 from trl import DPOConfig
 
 from persodpo import processes
+from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
+from persodpo.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import TransformersModel
-from persodpo.models import (
-    ADAPTER_FILE,
-    device,
-    fast_dtype,
-    identity,
-    load_causal_lm,
-    load_tokenizer,
-)
+from persodpo.models import ADAPTER_FILE, identity
 from persodpo.pairing import Pair
 from persodpo.params import LoraParams, MethodParams, TrainParams
 from persodpo.records import Prompt, write_text
@@ -71,6 +66,7 @@ def train_policy(
     params: TrainParams,
     base: TransformersModel,
     max_words: int,
+    date: str,
     policy: Path,
 ) -> TrainingRun:
     """Fine-tune the base model on a pair set and save the policy.
@@ -85,6 +81,7 @@ def train_policy(
         params: The settings that all methods share.
         base: The model that is trained.
         max_words: The most words an answer may have, as told in the prompt.
+        date: The day that chat templates take for today.
         policy: The folder that gets an adapter in PEFT's format, or a whole model with
             its tokenizer, as safetensors.
 
@@ -101,7 +98,8 @@ def train_policy(
         )
     _refuse_several_devices()
     tokenizer = load_tokenizer(base.model, base.revision, _key(params))
-    rows = training_rows(pairs, prompts, method, params, base, tokenizer, max_words)
+    template = ChatTemplate(tokenizer, date, base.chat_template_kwargs, _key(params))
+    rows = training_rows(pairs, prompts, method, params, base, template, max_words)
     folder = run_folder(
         cache_folder(),
         {
@@ -165,6 +163,8 @@ def _trainer(
             {
                 **identity(base.model, base.revision, _key(params)),
                 "dtype": [str(stored), str(dtype), nf4],
+                "layout": layout,
+                "device": weights.device.type,
             },
             rows,
             collator,
@@ -185,6 +185,7 @@ def _trainer(
     return ScoreWeightedDPOTrainer(
         plan=plan,
         steps=steps_per_epoch(counts, *batch),
+        loss=method.loss,
         sft_weight=method.sft_weight,
         model=weights,
         args=_config(method, params, folder),

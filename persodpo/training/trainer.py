@@ -1,6 +1,8 @@
 """ScoreWeightedDPOTrainer: TRL's DPOTrainer with a weight per pair and shared prompts.
 
-    loss = mean over pairs of  weight * dpo_loss(offset)  +  sft_weight * nll(chosen)
+    loss = mean over pairs of  weight * pair_loss  +  sft_weight * nll(chosen)
+
+where pair_loss is DPO's (sigmoid), or the paper's equation (2) to the letter (linear).
 
 TRL 1.16 has no hook for a weight per pair: columns it doesn't know are dropped and
 its loss is computed in one long method. So four methods are replaced here, and
@@ -18,8 +20,15 @@ from trl import DPOTrainer
 
 from persodpo import processes
 from persodpo.errors import UserError
+from persodpo.params import LossKind
 from persodpo.training.collator import Batch
-from persodpo.training.loss import AnswerLogps, answer_logps, chosen_nll, dpo_losses
+from persodpo.training.loss import (
+    AnswerLogps,
+    answer_logps,
+    chosen_nll,
+    dpo_losses,
+    linear_losses,
+)
 
 # Thirds of the training pairs by S_chosen - S_rejected, whose accuracy is logged one by one.
 MARGIN_BINS = ("small", "middle", "large")
@@ -33,13 +42,22 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
             `persodpo.training.batches.plan_passes`); it holds all epochs, so
             `args.num_train_epochs` must be 1.
         steps: Steps of the optimiser that see every pair once.
+        loss: `sigmoid` or `linear`; see `persodpo.training.loss`.
         sft_weight: Weight of the mean token NLL of the chosen answers; 0 leaves it out.
         kwargs: As for `trl.DPOTrainer`. Data sets have the rows that `PromptCollator`
             lays out, so `args.remove_unused_columns` must be off.
     """
 
-    def __init__(self, plan: list[list[int]], steps: int, sft_weight: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        plan: list[list[int]],
+        steps: int,
+        loss: LossKind,
+        sft_weight: float,
+        **kwargs: Any,
+    ) -> None:
         self.plan = plan
+        self.pair_loss = loss
         self.sft_weight = sft_weight
         super().__init__(**kwargs)
         self._total_train_tokens = 0
@@ -92,13 +110,15 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         losses, rewards = dpo_losses(
             said.logps, inputs["reference"], chosen, rejected, self.beta, inputs["offset"]
         )
+        if self.pair_loss == "linear":
+            losses = linear_losses(said.logps, chosen, rejected, self.beta)
         nll = chosen_nll(said.logps, inputs["answer_length"], chosen)
         total = weight * losses + self.sft_weight * nll
         margins = rewards[chosen] - rewards[rejected]
         right = (margins > 0).float()
         per_pair = {
             "loss/total": total,
-            "loss/dpo": losses,
+            "loss/pair": losses,
             "loss/nll_chosen": nll,
             "rewards/chosen": rewards[chosen],
             "rewards/rejected": rewards[rejected],
