@@ -26,13 +26,14 @@ def read_logs(logs: Path) -> pd.DataFrame:
 
 
 def unwrap(raw: str) -> tuple[bool, str | None]:
-    """Whether the shortest block in braces is JSON with a response; and the answer, if any."""
-    block = re.search(r"\{.*?\}", raw, re.DOTALL)
-    if block:
+    """Whether some shortest block in braces is JSON with a field response; the answer, if any."""
+    for block in re.findall(r"\{.*?\}", raw, re.DOTALL):
         try:
-            return True, str(json.loads(block.group())["response"]).strip()
-        except (ValueError, KeyError):
-            pass
+            found = json.loads(block)
+        except ValueError:
+            continue
+        if "response" in found:
+            return True, str(found["response"]).strip()
     salvaged = re.search(r'"response"\s*:\s*"(.*)', raw, re.DOTALL)
     answer = salvaged.group(1).strip('"\n{} ').rstrip(".").strip() if salvaged else ""
     return False, answer or None

@@ -2,6 +2,7 @@
 
     python -m benchmarks.pairing replay     the pairs of the published logs, against a recount
     python -m benchmarks.pairing changes    the same with one setting at a time as ours
+    python -m benchmarks.pairing contract   failure ratios of the published validation responses
     python -m benchmarks.pairing stage      time and memory of the stage pair on them
     python -m benchmarks.pairing scale      time and memory on random pools of growing size
 
@@ -30,6 +31,7 @@ from persodpo.pairing import form_pair_sets, select_pairs
 from persodpo.params import Params, load_params
 from persodpo.pool import evaluated_table
 from persodpo.profiles import profile_text
+from persodpo.prompts import parse_response
 from persodpo.records import Evaluated, write_rows, write_text
 from persodpo.sampling import sample_prompts
 from persodpo.scorers import declared_metrics
@@ -98,6 +100,28 @@ def replay() -> None:
     ours, counted = keys(sets["dpo"], table, params), original_pairs.dpo_pairs(theirs)
     typer.echo(f"valid against invalid: {len(ours)} pairs, recount {len(counted)}, "
           f"in one only {len(ours ^ counted)}")  # fmt: skip
+
+
+@app.command()
+def contract() -> None:
+    """The rule `released` on the published validation responses, beside the authors' own table.
+
+    A row of theirs belongs to a file only if it has the file's name; one more of theirs is of the
+    training responses.
+    """
+    folder = published.need(published.FOCUS_LOGS / "valid_responses")
+    table = published.need(published.FOCUS_LOGS / "evaluations.csv")
+    stated = pd.read_csv(table, dtype=str).set_index("Model")["Failure Ratio"]
+    for file in [
+        *sorted(folder.glob("*.csv")), published.FOCUS_LOGS / "responses/Qwen2-5B-Instruct.csv",
+    ]:  # fmt: skip
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False)["gen_response"]
+        failed = sum(parse_response(text, "released").contract != "valid" for text in raw)
+        counted = sum(not original_pairs.unwrap(text)[0] for text in raw)
+        split = file.parent.name
+        name = file.stem if split == "valid_responses" else f"{file.stem}-train"
+        typer.echo(f"{split}/{file.stem}: {failed} of {len(raw)} fail, {failed / len(raw):.3f}; "
+              f"recount {counted}; evaluations.csv: {stated.get(name, 'no such row')}")  # fmt: skip
 
 
 @app.command()

@@ -11,6 +11,7 @@ The flow, one module or folder per step:
 
 import logging
 import os
+import warnings
 
 # OpenMP's threads wait for each other by spinning. Beside another busy process they then burn the
 # time that the others need, and local models become several times slower. libgomp reads this when
@@ -20,3 +21,5 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # On a CPU with avx512_bf16 bitsandbytes asks a hub for a kernel as soon as PEFT imports it, and
 # warns where there is none; nothing here uses that kernel.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# TRL and PEFT ask transformers by a name that it is about to drop, which is theirs to mend.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

@@ -10,7 +10,7 @@ python -m persodpo cache show | verify | prune | seed
 import datetime
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 import typer
@@ -174,25 +174,31 @@ def prune(
     model: Annotated[
         str | None, typer.Option(help="Entries of one model, as `cache show` names it.")
     ] = None,
+    backend: Annotated[
+        Literal["transformers", "openai"] | None,
+        typer.Option(help="Entries of models on this machine (transformers), or behind servers."),
+    ] = None,
     older_than: Annotated[
         int | None,
         typer.Option(min=0, max=36500, help="Entries received more than so many days ago."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them instead of counting.")] = False,
 ) -> None:
-    """Count or remove damaged entries, or entries by model and age (both, if both are given)."""
-    if not damaged and model is None and older_than is None:
-        raise UserError("say what to prune: --damaged, --model or --older-than.")
+    """Count or remove damaged entries, or those of a model, a backend and an age (all given)."""
+    if not damaged and model is None and backend is None and older_than is None:
+        raise UserError("say what to prune: --damaged, --model, --backend or --older-than.")
     limit = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than or 0)
 
     def unwanted(line: Line) -> bool:
         if isinstance(line.entry, Damaged):
             return damaged
-        if model is None and older_than is None:
+        if model is None and backend is None and older_than is None:
             return False
         age = datetime.datetime.fromisoformat(line.entry.created)
-        return (model is None or _model(line.entry) == model) and (
-            older_than is None or age < limit
+        return (
+            (model is None or _model(line.entry) == model)
+            and (backend is None or line.entry.request.provider == backend)
+            and (older_than is None or age < limit)
         )
 
     cache = AnswerCache()

@@ -30,7 +30,7 @@ def write_logs(folder: Path, n: int = 1500, n_valid: int = 1000) -> None:
 
 def as_the_authors(folder: Path, target: Path) -> None:
     """Write the same logs under the names of the authors' repository."""
-    names = {"train": "FoCus-train", "valid": "FoCus"}
+    names = {"train": "FoCus-train", "valid": "FoCus-valid"}
     for file in sorted(folder.glob("*/*.csv")):
         table = pd.read_csv(file)
         match file.parent.name:
@@ -58,8 +58,10 @@ def _prompt(i: int) -> dict[str, str]:
 def _response(rng: random.Random) -> str:
     words = " ".join(rng.choices(["a", "fort", "in", "Rome", "is", "old"], k=rng.randint(5, 95)))
     kind = rng.random()
-    if kind < 0.7:
+    if kind < 0.6:
         return f'So:\n{{"response": "{words}"}}'
+    if kind < 0.7:  # every block in braces is looked at, not the first alone
+        return f'{{"user": "x"}} {{no}} {{"response": "{words}", "mood": 1}} {{"response": "b"}}'
     return f'{{"response": "{words}' if kind < 0.98 else "no."
 
 

@@ -74,6 +74,8 @@ def test_the_cache_is_pruned_by_model_and_age(asked):
     assert "error: say what to prune" in asked.run(*CACHE, "prune", fails=True)
     assert "0 entries removed" in asked.run(*CACHE, "prune", "--model", "other", "--yes")
     assert "0 entries removed" in asked.run(*CACHE, "prune", "--older-than", "1", "--yes")
+    assert "0 entries removed" in asked.run(*CACHE, "prune", "--backend", "transformers", "--yes")
+    assert "8 entries to remove" in asked.run(*CACHE, "prune", "--backend", "openai")
     prune = ("prune", "--model", "some-model", "--older-than", "0")
     assert "8 entries to remove" in asked.run(*CACHE, *prune)
     assert "8 entries removed" in asked.run(*CACHE, *prune, "--yes")

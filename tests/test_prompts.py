@@ -1,4 +1,6 @@
+import contextlib
 import json
+import re
 from collections import Counter
 
 import pandas as pd
@@ -104,6 +106,9 @@ def test_what_is_no_answer(raw):
         ),
         ('{"response": "cut off...', ("salvaged", "cut off"), ("salvaged", "cut off")),
         ('{"response" : "a" , "b": 1} {', ("salvaged", "a"), ("valid", "a")),
+        ('{"user": "x"} {"response": "y"}', ("valid", "y"), ("valid", "y")),
+        ('{no} {"response": "y", "z": 1}', ("salvaged", "y"), ("valid", "y")),
+        ('{"response": "..."}', ("none", None), ("valid", "...")),
         ("plain words", ("none", None), ("none", None)),
     ],
 )
@@ -128,6 +133,44 @@ def test_the_published_responses():
             counts["strict", parse_response(raw).contract] += 1
     assert [counts["released", k] for k in ("valid", "salvaged", "none")] == [7363, 2984, 153]
     assert [counts["strict", k] for k in ("valid", "salvaged", "none")] == [7364, 2983, 153]
+
+
+VALID_LOGS = LOGS.parent / "valid_responses"
+
+
+@pytest.mark.skipif(not VALID_LOGS.is_dir(), reason=f"{VALID_LOGS}: no published responses here")
+@pytest.mark.parametrize(
+    ("name", "failed"), [("Qwen2-5B-Instruct-length_prior", 148), ("Qwen2-7B-benchmark", 627)]
+)
+def test_the_failure_ratio_that_the_authors_state(name, failed):
+    """Of the files of whose very name they state one; the first has 113 with two objects."""
+    raws = pd.read_csv(VALID_LOGS / f"{name}.csv", dtype=str, keep_default_na=False)["gen_response"]
+    contracts = [parse_response(raw, "released").contract for raw in raws]
+    assert sum(contract != "valid" for contract in contracts) == failed
+
+
+blocks = st.lists(
+    st.sampled_from(
+        ["{", "}", '{"user": "x"}', '{"response": "a"}', '{"response": 3, "b": {}}', "{no}", "\n",
+         '"response": "', '{\n"response":\n"c"\n}', "text"]),
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+@given(st.one_of(blocks, wild))
+def test_the_released_rule_looks_at_every_block(raw):
+    """Against a plain reading of the rule, which takes quadratic time."""
+    expected = None
+    for block in re.findall(r"\{.*?\}", raw, re.DOTALL):
+        with contextlib.suppress(ValueError):
+            found = json.loads(block)
+            if expected is None and "response" in found:
+                expected = str(found["response"]).strip()
+    contract, answer = parse_response(raw, "released")
+    if expected is not None and expected.isprintable():
+        assert (contract, answer) == ("valid", expected)
+    if expected is None:
+        assert contract != "valid"
 
 
 def test_the_first_object_that_keeps_the_contract_counts():

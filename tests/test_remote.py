@@ -211,7 +211,7 @@ def reply(content="hi", finish_reason="stop", **message):
         (401, {"error": {"message": "Incorrect key: <key>"}}, "401 (Error code: 401 - Incorrect"),
         (404, {"error": {"message": "no model of this name"}}, "no model of this name"),
         (429, {"error": {"message": "pay", "code": "insufficient_quota"}}, "429 (Error code: 429"),
-        (400, {"error": {"message": "unknown field\n\nx <key>"}}, "11 prompts were refused, more t"),
+        (400, {"error": {"message": "unknown field\n\nx <key>"}}, "11 prompts were refused, more "),
         (200, {"error": {"message": "insufficient credits <key>"}}, "(insufficient credits Bearer"),
         (200, {"error": {"message": "no key", "code": 401}}, "with an error in its reply (no key)"),
         (200, "<html>Log in, <key></html>", "isn't JSON"),

@@ -170,9 +170,9 @@ def test_a_worked_example(artifacts):
     assert summary["missing_values"] == 1
     # of a: C 1, UE 0, P .5, Coh .25, the length at the target, the format kept
     a = 0.25 * (1 + 0 + 0.5 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
-    b = a - 0.25 * (0.5 + 0.25)  # C 0, no P
+    b = a - 0.25 * (0.5 + 0.5)  # C 0, no P
     c = a - WHOLE.scoring.w1
-    d = 0.25 * (0 + 0 + 0.5 + 0.25)
+    d = 0.25 * (0 + 0 + 0 + 0.25)
     assert summary["all"]["s_total"]["mean"] == pytest.approx((a + b + c + d) / 4)
     numbers = headline(summary)
     assert len(numbers) == 10

@@ -63,7 +63,7 @@ def reference_logps(
             processes.share(missing),
             desc="Reference log-probabilities",
             unit="prompt",
-            disable=not processes.is_main(),
+            disable=not (missing and processes.is_main()),
         ):
             values = dict(zip(of_row, _compute(model, row, collator), strict=True))
             with cache.transact():

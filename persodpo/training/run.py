@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from filelock import FileLock
 from peft import LoraConfig
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback
 from trl import DPOConfig
 
 from persodpo import processes
@@ -182,7 +182,7 @@ def _trainer(
         epochs=params.epochs,
         seed=params.seed,
     )
-    return ScoreWeightedDPOTrainer(
+    trainer = ScoreWeightedDPOTrainer(
         plan=plan,
         steps=steps_per_epoch(counts, *batch),
         loss=method.loss,
@@ -196,6 +196,17 @@ def _trainer(
         peft_config=_lora(params.lora) if params.lora else None,
         callbacks=([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_Progress)
+    return trainer
+
+
+class _Progress(ProgressCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
+    """The progress line with the loss in it; the twenty numbers of each step are in the log."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self.training_bar is not None and "loss/total" in (logs or {}):
+            self.training_bar.set_postfix(loss=f"{logs['loss/total']:.3f}")
 
 
 def _refuse_targets(lora: LoraParams, weights: torch.nn.Module) -> None:
@@ -239,7 +250,7 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
         seed=params.seed,
         bf16=half,
         use_cpu=device().type == "cpu",
-        gradient_checkpointing=params.gradient_checkpointing,
+        activation_checkpointing=params.gradient_checkpointing,
         # says that batches bring the reference's log-probabilities, so no second model is loaded;
         # with an adapter there is none anyway
         precompute_ref_log_probs=params.lora is None,

@@ -1,0 +1,30 @@
+"""What the package sets before anything else is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def environment_of_torch(module: str, **settings: str) -> str:
+    """What libgomp says of itself when torch loads it."""
+    env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    env |= {"OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": str(ROOT)} | settings
+    command = [sys.executable, "-c", f"import {module}, torch; torch.ones(9).sum()"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stderr
+
+
+@pytest.mark.parametrize("module", ["stages.generate", "stages.train", "persodpo.cli"])
+def test_threads_wait_without_spinning(module):
+    said = environment_of_torch(module)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said
+    assert "GOMP_SPINCOUNT = '0'" in said
+
+
+def test_a_users_own_setting_stays():
+    said = environment_of_torch("stages.train", OMP_WAIT_POLICY="ACTIVE")
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in said
+    assert "GOMP_SPINCOUNT = '77'" in environment_of_torch("stages.train", GOMP_SPINCOUNT="77")
