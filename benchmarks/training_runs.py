@@ -4,8 +4,9 @@
     python -m benchmarks.training_runs resume      a run that is killed, and goes on
     python -m benchmarks.training_runs processes   two processes beside one
     python -m benchmarks.training_runs bad-input   messages, and before what they come
+    python -m benchmarks.training_runs linear      equation (2) to the letter, beside DPO
 
-Pairs and model are those of `benchmarks.training`.
+Pairs and model are those of `benchmarks.training`; of `linear` those of the last `dvc repro`.
 """
 
 import os
@@ -22,7 +23,13 @@ import typer
 
 from benchmarks.training import BASE, DATE, MAX_WORDS, SMOLLM2, method, replay_pairs, settings
 from persodpo import processes as together
-from persodpo.records import write_rows
+from persodpo.generation import generate_responses
+from persodpo.pairing import Pair
+from persodpo.params import load_params
+from persodpo.records import Prompt, read_rows, write_rows
+from persodpo.report.collapse import distinct
+from persodpo.sampling import sample_prompts
+from persodpo.stage import ARTIFACTS
 from persodpo.training.run import train_policy
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -60,6 +67,36 @@ def train(prompts: int, folder: Path) -> None:
     run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, DATE, folder / "policy")
     run.log.assign(processes=together.count()).to_csv(folder / "log.csv", index=False)
     together.finish()
+
+
+@app.command()
+def linear(epochs: int = 3, prompts: int = 8) -> None:
+    """Train persodpo with either loss; answer training prompts that the sample doesn't hold."""
+    params = load_params()
+    pairs = read_rows(ARTIFACTS / "pairs/persodpo.jsonl", Pair)
+    asked = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
+    more = params.sample.model_copy(update={"n_train": params.sample.n_train + prompts})
+    others = sample_prompts(more)[0][-prompts:]
+    base, words = params.trained_model(), params.sample.max_words
+    few = params.train.model_copy(update={"epochs": epochs})
+    for loss in ("sigmoid", "linear"):
+        way = params.train.methods["persodpo"].model_copy(update={"loss": loss})
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["DVC_ROOT"] = folder
+            policy = Path(folder, "policy")
+            run = train_policy(pairs, asked, way, few, base, words, params.generate.date, policy)
+            answers = generate_responses(
+                "policy", base, others, params.generate, words, policy=policy
+            ).responses
+        steps = len(run.log) // epochs
+        first, last = run.log.head(steps).mean(), run.log.tail(steps).mean()
+        echo(f"{loss}: mean log-probability of the chosen answers from {first['logps/chosen']:.0f} "
+             f"in the first to {last['logps/chosen']:.0f} in the last of {epochs} epochs, of the "
+             f"rejected from {first['logps/rejected']:.0f} to {last['logps/rejected']:.0f}; "
+             f"reward margin {last['rewards/margins']:.2f}; distinct-2 of {prompts} answers to "
+             f"other prompts {distinct([each.raw for each in answers], 2):.2f}, failed "
+             f"{sum(each.contract != 'valid' for each in answers)}; the first one begins "
+             f"{answers[0].raw[:100]!r}")  # fmt: skip
 
 
 def _start(prompts: int, folder: Path, *launch: str) -> subprocess.Popen[bytes]:

@@ -116,8 +116,8 @@ def refusal(*arguments, **options):
 
 def conversation(*names, persona=PERSONA):
     params = load_params()
-    candidates, tokenizer = load_candidates(find_policies(names, params), params)
-    return Conversation(candidates, tokenizer, persona, params)
+    candidates, template = load_candidates(find_policies(names, params), params)
+    return Conversation(candidates, template, persona, params)
 
 
 def generated(name, persona, turns):
@@ -136,7 +136,7 @@ def let_all_say(raw, patch):
     answer = Answer(raw=raw, finish_reason="json", seconds=0.2)
     patch.setattr(
         conversation_module, "answer_requests",
-        lambda weights, tokenizer, requests, size, keep: keep(requests[0], answer),
+        lambda weights, template, requests, size, keep: keep(requests[0], answer),
     )  # fmt: skip
 
 
@@ -282,13 +282,6 @@ def test_a_persona_must_be_given_once_and_where_no_terminal_is():
     assert "a sentence is empty" in refusal("--persona", " ")
 
 
-def test_a_model_that_is_not_told_the_persona_is_not_told_it_here(own):
-    change_params(lambda p: p["models"][p["train"]["model"]].update(persona=False))
-    text = output("--with", "base", "--persona", "I sail.", typed="Hello\n/prompt\n")
-    assert "None is told the persona: models.smollm2_greedy.persona is false." in text
-    assert text.count("I sail.") == 1
-
-
 def test_a_long_conversation_loses_its_oldest_turns_two_at_a_time():
     talked = conversation("base")
     (candidate,) = talked.candidates
@@ -306,12 +299,12 @@ def test_a_long_conversation_loses_its_oldest_turns_two_at_a_time():
     assert "User1: 8 castle" in dialogue
     assert "- I like castles." in asked
     room = limit - talked.params.generate.max_tokens
-    assert len(talked.tokenizer(asked, add_special_tokens=False)["input_ids"]) <= room
+    assert len(talked.template.tokenizer(asked, add_special_tokens=False)["input_ids"]) <= room
     # one pair of turns more would not have fitted
     first = int(dialogue.split()[1])
     more = render_prompt(PERSONA, [*candidate.turns[2 * first - 2 : 16], "8 " + "castle " * 300],
                          talked.params.sample.max_words)  # fmt: skip
-    assert len(talked.tokenizer(more)["input_ids"]) > room - 40
+    assert len(talked.template.tokenizer(more)["input_ids"]) > room - 40
     with pytest.raises(TooLongError):
         list(talked.say("x " * limit))
 

@@ -19,6 +19,7 @@ import persodpo.export
 from persodpo.cli import app
 from persodpo.errors import UserError
 from persodpo.export import export_method
+from persodpo.generation import generate_responses
 from persodpo.params import PARAMS_FILE, load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Response, Score, write_rows
@@ -138,6 +139,49 @@ def test_the_merged_model_has_the_number_format_of_its_base(tmp_path, tiny_model
     assert "(bfloat16)" in card(tmp_path / "out")[1]
 
 
+def test_the_decoding_is_that_of_the_evaluation(tmp_path, adapter, tokenizer, prompts):
+    """What plain transformers says with the folder alone is what the evaluation gives."""
+    export_method(METHOD, tmp_path / "out")
+    params = load_params()
+    generated = generate_responses(
+        params.train.model, params.trained_model(), prompts[:3], params.generate,
+        params.sample.max_words, policy=POLICY,
+    ).responses  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert (model.generation_config.max_new_tokens, model.generation_config.do_sample) == (5, False)
+    for prompt, expected in zip(prompts, generated, strict=False):
+        inputs = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt.text}],
+            add_generation_prompt=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+        written = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
+        assert tokenizer.decode(written, skip_special_tokens=True) == expected.raw
+    change_params(lambda p: p["models"][p["train"]["model"]].update(
+        temperature=0.7, top_p=0.9, max_tokens=3))  # fmt: skip
+    export_method(METHOD, tmp_path / "drawn")
+    config = AutoModelForCausalLM.from_pretrained(tmp_path / "drawn").generation_config
+    assert (config.do_sample, config.temperature, config.top_p, config.top_k) == (True, 0.7, 0.9, 0)
+    assert config.max_new_tokens == 3
+    assert config.eos_token_id == [tokenizer.eos_token_id]
+
+
+def test_a_dated_template_keeps_its_date(tmp_path, tiny_model, tokenizer):
+    """Or whoever uses the model would ask it something else than it was trained on."""
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    file = tmp_path / "base/chat_template.jinja"
+    file.write_text("{{ strftime_now('%d %b %Y') }}\n" + file.read_text())
+    set_base(tmp_path / "base")
+    make_adapter(tmp_path / "base")
+    export_method(METHOD, tmp_path / "out")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "out")
+    chat = [{"role": "user", "content": "Hello"}]
+    assert exported.apply_chat_template(chat, tokenize=False).startswith("01 Jan 2026\n")
+    assert "\n01 Jan 2026\n" in (tmp_path / "out/prompt.txt").read_text()
+
+
 def test_a_whole_model(tmp_path, tiny_model, tokenizer):
     policy = AutoModelForCausalLM.from_pretrained(tiny_model)
     torch.manual_seed(2)
@@ -237,7 +281,8 @@ def test_the_prompt_as_a_model_reads_it(tmp_path, adapter, prompts, tokenizer):
         [{"role": "user", "content": prompts[0].text}], tokenize=False, add_generation_prompt=True
     )
     assert text.endswith(f"=====\n\n{example}\n")
-    assert text.startswith(render_prompt(["PERSONA"], ["DIALOGUE"], 110) + "\n\n=====")
+    words = load_params().sample.max_words
+    assert text.startswith(render_prompt(["PERSONA"], ["DIALOGUE"], words) + "\n\n=====")
 
 
 def test_what_is_missing_or_outdated_is_said(tmp_path, adapter, prompts):

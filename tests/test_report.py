@@ -220,7 +220,7 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     write_results(read_sources(WHOLE, artifacts), WHOLE, folder)
     table = (folder / "table1.md").read_text()
     assert "dpo: 7 pairs over 5 prompts" in table
-    assert "Versions: Coh-MiniLM 1, C 2, UE 2, P 1." in table
+    assert "Versions: Coh-MiniLM 1, C 2, UE 2, P 2." in table
     rows = [line for line in table.splitlines() if line.startswith("| base ")]
     assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses
     assert "Qwen2 PersoDPO †" in table
