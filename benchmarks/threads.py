@@ -1,6 +1,6 @@
 """What waiting threads cost: one training step and one generation, alone and beside a busy process.
 
-    python -m benchmarks.threads
+    python -m benchmarks.threads compare
 
 torch's OpenMP threads wait for each other by spinning, unless OMP_WAIT_POLICY is PASSIVE, which
 the package sets before torch is imported. Each way runs in a process of its own. Spinning is what

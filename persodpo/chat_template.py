@@ -12,7 +12,6 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from persodpo.errors import UserError
@@ -21,10 +20,10 @@ from persodpo.thoughts import opens_thoughts
 Messages = Sequence[Mapping[str, str]]
 
 # What strftime knows; the longer codes first, because they are replaced one after the other.
-_CODES = [f"%{flag}{letter}" for flag in "-#" for letter in "dmHIMSjyeU"]
-_CODES += [f"%{letter}" for letter in "aAbBcdDeFGHIjmMnpRSTuUVwWxXyYzZ"]
+_CODES = [f"%{flag}{letter}" for flag in "-#" for letter in "dmHIMSjyeUkl"]
+_CODES += [f"%{letter}" for letter in "aAbBcdDefFGhHIjklmMnpRsSTuUVwWxXyYzZ"]
 # Stands for an answer where only what comes behind it is asked for.
-_ANSWER = "ANSWER"
+_ANSWER = "[the answer stands here]"
 
 
 class ChatTemplate:
@@ -47,7 +46,13 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.key = key
         self._variables = dict(variables or {})
-        self.text = tokenizer.get_chat_template()
+        try:
+            self.text = tokenizer.get_chat_template()
+        except ValueError as error:
+            raise UserError(
+                f"{key}: its tokenizer has several chat templates and none called default; keep "
+                "one of them (chat_template.jinja)."
+            ) from error
         if "strftime_now" in self.text:
             # transformers takes no function among a template's variables, but a macro is as good
             self.text = _today_macro(date) + self.text
@@ -60,9 +65,16 @@ class ChatTemplate:
             to_answer: Whether the assistant's next message begins at the end.
 
         Raises:
-            UserError: The template refuses the chat.
+            UserError: The template refuses the chat, or leaves the user's message out.
         """
-        return str(self._apply(messages, to_answer, tokenize=False))
+        text = str(self._apply(messages, to_answer, tokenize=False))
+        for message in messages:
+            if message["role"] == "user" and message["content"].strip() not in text:
+                raise UserError(
+                    f"{self.key}: its chat template leaves the user's message out, as one does "
+                    "that wants messages in parts; take another model."
+                )
+        return text
 
     def encode(self, messages: Messages, to_answer: bool) -> list[int]:
         """The chat as tokens; see `render`."""
@@ -80,7 +92,7 @@ class ChatTemplate:
                 **options,
                 **self._variables,
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # a template is a program of somebody else's
             raise UserError(
                 f"{self.key}: its chat template can't write a chat ({error}); look at "
                 "chat_template_kwargs, or take another model."
@@ -105,20 +117,16 @@ class ChatTemplate:
         prompt = self.render(messages, to_answer=True)
         prompt_ids = self.encode(messages, to_answer=True)
         chat = [*messages, {"role": "assistant", "content": answer}]
-        text = self.render(chat, to_answer=False)
-        begin = text.find(answer.strip(), len(prompt))
-        if begin < 0 or not text.startswith(prompt):
+        text, ids = self.render(chat, to_answer=False), self.encode(chat, to_answer=False)
+        behind = self._behind_answer(messages)
+        end = len(text) - len(behind)
+        if not (text.startswith(prompt) and text.endswith(behind) and end >= len(prompt)):
             return None
-        end = begin + len(answer.strip())
-        blank = answer[len(answer.rstrip()) :] if answer.strip() else ""
-        if text.startswith(blank, end):  # unless the template takes it away
-            end += len(blank)
-        end_ids = self._plain(text[end:], split_special_tokens=False)
-        ids = self.encode(chat, to_answer=False)
+        end_ids = self._end_ids(text, end)
         if ids[: len(prompt_ids)] == prompt_ids:
             answer_ids = ids[len(prompt_ids) :]
         else:
-            answer_ids = [*self._plain(text[len(prompt) : end]), *end_ids]
+            answer_ids = [*self._apart(text[len(prompt) : end]), *end_ids]
             if self._decode(prompt_ids + answer_ids) != self._decode(ids):
                 return None
         # of a blank answer the end of its turn is all there is
@@ -128,11 +136,27 @@ class ChatTemplate:
             answer_ids = answer_ids[: len(answer_ids) - len(end_ids)]
         return answer_ids
 
-    def _plain(self, text: str, split_special_tokens: bool = True) -> list[int]:
-        encoded = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=split_special_tokens
-        )
+    def _behind_answer(self, messages: Messages) -> str:
+        """What the template writes behind an answer."""
+        chat = [*messages, {"role": "assistant", "content": _ANSWER}]
+        return self.render(chat, to_answer=False).rpartition(_ANSWER)[2]
+
+    def _end_ids(self, text: str, end: int) -> list[int]:
+        """The tokens of a text from a place on, as they are behind what stands before it."""
+        before, whole = self._plain(text[:end]), self._plain(text)
+        return whole[len(before) :]
+
+    def _apart(self, text: str) -> list[int]:
+        """The tokens of a text as they are behind a token of its own, without special ones."""
+        special = self.tokenizer.eos_token or self.tokenizer.pad_token
+        if special and not any(token in text for token in self._special_tokens):
+            # alone, some tokenizers would put a blank before it
+            return self._plain(special + text)[len(self._plain(special)) :]
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return list(encoded["input_ids"])
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
@@ -166,11 +190,9 @@ class ChatTemplate:
         return known
 
     def _end_of_turn(self) -> int | None:
-        """The special token with which the template ends an answer, if it does so."""
-        chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
-        _, found, tail = self.render(chat, to_answer=False).rpartition(_ANSWER)
-        ids = self._plain(tail.strip(), split_special_tokens=False) if found else []
-        return ids[0] if ids and ids[0] in self.special_ids else None
+        """The token of its own with which the template ends an answer, if it does so."""
+        ids = self._plain(self._behind_answer([{"role": "user", "content": "x"}]).strip())
+        return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else None
 
     @property
     def special_ids(self) -> set[int]:
@@ -178,6 +200,10 @@ class ChatTemplate:
         added = self.tokenizer.added_tokens_decoder
         special = {number for number, token in added.items() if token.special}
         return special | set(self.tokenizer.all_special_ids)
+
+    @property
+    def _special_tokens(self) -> list[str]:
+        return [token.content for token in self.tokenizer.added_tokens_decoder.values()]
 
 
 def _today_macro(date: str) -> str:

@@ -178,26 +178,33 @@ def prune(
         Literal["transformers", "openai"] | None,
         typer.Option(help="Entries of models on this machine (transformers), or behind servers."),
     ] = None,
+    served_model: Annotated[
+        str | None, typer.Option(help="Entries in which the server names this model.")
+    ] = None,
     older_than: Annotated[
         int | None,
         typer.Option(min=0, max=36500, help="Entries received more than so many days ago."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them instead of counting.")] = False,
 ) -> None:
-    """Count or remove damaged entries, or those of a model, a backend and an age (all given)."""
-    if not damaged and model is None and backend is None and older_than is None:
-        raise UserError("say what to prune: --damaged, --model, --backend or --older-than.")
+    """Count or remove damaged entries, or those for which all that is given holds."""
+    chosen = [each for each in (model, backend, served_model, older_than) if each is not None]
+    if not damaged and not chosen:
+        raise UserError(
+            "say what to prune: --damaged, --model, --served-model, --backend or --older-than."
+        )
     limit = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than or 0)
 
     def unwanted(line: Line) -> bool:
         if isinstance(line.entry, Damaged):
             return damaged
-        if model is None and backend is None and older_than is None:
+        if not chosen:
             return False
         age = datetime.datetime.fromisoformat(line.entry.created)
         return (
             (model is None or _model(line.entry) == model)
             and (backend is None or line.entry.request.provider == backend)
+            and (served_model is None or line.entry.answer.served_model == served_model)
             and (older_than is None or age < limit)
         )
 

@@ -194,13 +194,16 @@ _SENTENCE_END = re.compile(
     r'(?<=[.!?,])(?=["\u201c]?[A-Z])(?![A-Z]\.)'
     r"(?!(?<=\b[A-Z]\.)[B-HJ-Z]\b)(?!(?<=[A-Z]\.[A-Z]\.)A\b)"
 )
-# In ConvAI2 all is in lower case, so there a full stop ends a sentence, but not in a web address or
-# behind a single letter or a title, unless the next word begins most of these sentences.
+# In ConvAI2 all is in lower case. There a sentence ends at a full stop with a blank behind it, but
+# not behind a single letter, a title or a month, or without one before a word that begins most of
+# these sentences.
 _LOWER_CASE_END = re.compile(
-    r"(?<=[.!?])"
-    r"(?:(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|vs)\.)(?<!\bmrs\.)(?<!\bwww\.)(?!(?:com|net|org|edu)\b)"
-    r"|(?=\s*(?:i|my|we)\b))"
-    r"\s*(?=[\"']?[a-z])"
+    r"(?<=[.!?])(?:"
+    r"(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|vs)\.)"
+    r"(?<!\b(?:mrs|jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\.)"
+    r"\s+(?=[\"']?[A-Za-z0-9])"
+    r"|\s*(?=(?:i|my|we|our|he|she|they|it|the|a|an|people|you)\b)"
+    r")"
 )
 
 

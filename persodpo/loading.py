@@ -8,13 +8,15 @@ a checkpoint from being loaded (half a file, no access, no network) becomes one 
 import contextlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import huggingface_hub.errors as hub
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -159,7 +161,37 @@ def load_policy(
         return load_causal_lm(str(policy), None, str(policy), dtype)
     base = load_causal_lm(name, revision, key, torch.float32)
     with loading(str(policy), "the policy", "an adapter"):
-        return PeftModel.from_pretrained(base, str(policy)).merge_and_unload().to(dtype)
+        return load_adapter(base, policy).merge_and_unload().to(dtype)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, name: str = "default") -> PeftModel:
+    """Put an adapter onto a model, all of whose weights must be in the folder and nothing else.
+
+    PEFT only warns where weights are missing, and leaves them as they were drawn.
+
+    Args:
+        model: The base, or a model with other adapters already.
+        folder: The adapter's.
+        name: What it is called on the model.
+
+    Raises:
+        ValueError: The folder has other weights than the adapter.
+        UserError: It has pickled ones only.
+    """
+    refuse_pickled(str(folder), str(folder), "the adapter")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what is missing is told below
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), adapter_name=name)
+        else:
+            model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        there = set(file.keys())
+    wanted = set(get_peft_model_state_dict(model, adapter_name=name))
+    if there != wanted:
+        odd = min(wanted - there or there - wanted)
+        raise ValueError(f"it has {'no' if odd in wanted else 'unknown'} weights for {odd}")
+    return model
 
 
 def _nf4(dtype: torch.dtype) -> dict[str, Any]:
@@ -267,7 +299,8 @@ def _reason(name: str, what: str, error: Exception) -> str:
             "which has no weights as safetensors, and pickled ones aren't loaded; save them as "
             "safetensors (docs/metrics.md shows how)"
         )
-    return f"which can't be loaded as {what} from safetensors ({text[:200] or repr(error)})"
+    origin = "" if what == "a tokenizer" else " from safetensors"
+    return f"which can't be loaded as {what}{origin} ({text[:200] or repr(error)})"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

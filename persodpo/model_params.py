@@ -31,6 +31,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 _CALL_NAMES = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
     "response_format", "n", "stream", "stream_options", "tools", "tool_choice", "functions",
+    "max_new_tokens", "prompt",
 }  # fmt: skip
 _TEMPLATE_NAMES = {
     "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize",
@@ -38,14 +39,15 @@ _TEMPLATE_NAMES = {
     "sanitize_control_tokens", "padding", "truncation", "max_length", "tokenizer_kwargs",
     "return_assistant_tokens_mask", "conversation",
 }  # fmt: skip
-# Names under which keys are handed over, and values that look like one.
-_SECRET_NAME = re.compile(
-    r"(api|access|secret|auth|private)[_-]?(key|token)|authori[sz]ation|password|passwd|secret"
-    r"|bearer|credential",
-    re.IGNORECASE,
-)
+# The last word of a name under which a key is handed over, and values that look like one.
+_SECRET_WORDS = {
+    "key", "apikey", "token", "auth", "authorization", "authorisation", "bearer", "cookie",
+    "password", "passwd", "secret", "credential", "credentials",
+}  # fmt: skip
+_NO_SECRETS = {"prompt_cache_key"}
 _SECRET_VALUE = re.compile(
-    r"\b(sk|hf|gsk|ghp|xai|AKIA)[-_]?[A-Za-z0-9_-]{12,}|\beyJ[A-Za-z0-9_-]{10,}\.|^Bearer\s"
+    r"\b(sk|gsk|xai)-[A-Za-z0-9_-]{12,}|\b(hf|ghp|gho)_[A-Za-z0-9]{12,}|\bAIza[A-Za-z0-9_-]{20,}"
+    r"|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{10,}\.|^(Bearer|Basic)\s"
 )
 
 
@@ -117,7 +119,7 @@ class OpenAIModel(Section):
     @classmethod
     def _free_and_open(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
         for name in value or ():
-            if name in _CALL_NAMES:
+            if name.lower() in _CALL_NAMES:
                 raise ValueError(
                     f"{name} has a setting of its own or can't be changed; take it out"
                 )
@@ -147,16 +149,17 @@ class OpenAIModel(Section):
         return value.rstrip("/")
 
 
-def _secret_name(value: Any) -> str | None:
-    """The name of a field somewhere in a value that holds a secret, by its name or its look."""
+def _secret_name(value: Any, path: str = "") -> str | None:
+    """Where in a value a secret stands, by a field's name or its look; None if nowhere."""
     fields = value.items() if isinstance(value, dict) else enumerate(value or ())
     for name, inner in fields:
-        if isinstance(name, str) and _SECRET_NAME.search(name):
-            return name
-        if isinstance(inner, str) and _SECRET_VALUE.search(inner):
-            return str(name)
+        where = f"{path}.{name}".lstrip(".")
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(name)) or [""]
+        is_named = words[-1].lower() in _SECRET_WORDS and name not in _NO_SECRETS
+        if is_named or (isinstance(inner, str) and _SECRET_VALUE.search(inner)):
+            return where
         if isinstance(inner, dict | list):
-            found = _secret_name(inner)
+            found = _secret_name(inner, where)
             if found is not None:
                 return found
     return None

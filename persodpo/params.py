@@ -49,9 +49,12 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 def _day(value: str) -> str:
     try:
-        datetime.date.fromisoformat(value)
-    except ValueError as error:
-        raise ValueError(f"this must be a day such as 2026-01-01, not {value!r}") from error
+        # fromisoformat also takes weeks and days without dashes
+        is_day = str(datetime.date.fromisoformat(value)) == value
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise ValueError(f"this must be a day such as 2026-01-01, not {value!r}")
     return value
 
 

@@ -22,7 +22,8 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
         artifacts: The folder that has `responses/<model>.jsonl` and `scores/<model>.jsonl`.
 
     Returns:
-        One row per response, with the columns of `evaluated_table`.
+        One row per response, with the columns of `evaluated_table`; `raw` is missing where a
+        response has no text that a model ended by itself.
 
     Raises:
         UserError: A model's file is missing or has a bad row, responses and scores or
@@ -41,7 +42,16 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
         raise UserError(
             f"{artifacts}/prompts/train.jsonl has no prompts, so the pool is empty; run dvc repro."
         )
-    return evaluated_table(rows)
+    table = evaluated_table(rows)
+    # A prompt that a server refused, or an answer that was lost in thoughts, has no text; it isn't
+    # one that a model ended without a word, and must not be trained as such.
+    table["raw"] = [None if _has_no_text(row.response) else row.response.raw for row in rows]
+    return table
+
+
+def _has_no_text(response: Response) -> bool:
+    gave_nothing = response.finish_reason in ("refused", "content_filter", "length", "other")
+    return gave_nothing and not response.raw.strip()
 
 
 def evaluated_table(rows: Sequence[Evaluated]) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def _strict_answer(raw: str) -> str | None:
 
 def _says_something(answer: str) -> bool:
     """Whether a text is more than white space and the prompt's own placeholder."""
-    return bool(answer.strip(" \t\r\n.\u2026"))
+    return bool(answer.strip().strip(".\u2026").strip())
 
 
 def _released_answer(raw: str) -> str | None:

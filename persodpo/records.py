@@ -76,7 +76,7 @@ class Answer(Row):
         served_model: The model that the server says it ran; None for a local one.
         system_fingerprint: The server's mark of its configuration, if it gives one.
         dtype: The number format that a model on this machine computed in.
-        device: What it ran on (see `persodpo.models.device_name`).
+        device: What it ran on (see `persodpo.loading.device_name`).
     """
 
     raw: str

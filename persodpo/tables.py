@@ -15,6 +15,9 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.records import Prompt
 
+# What stands in the place of an id where there is none.
+_NO_ID = ("", "nan", "none", "null")
+
 
 def read_table(path: Path, key: str) -> pd.DataFrame:
     """Read a table; of a text file every value is a text, and only an empty field is missing.
@@ -138,13 +141,18 @@ def rows_of_prompts(
         ids = [str(number) for number in range(len(table))]
     else:
         ids = [text.strip() for text in text_values(table, id_column, file, f"{key}.id_column")]
-        if "" in ids:
+        asked = {prompt.id for prompt in prompts}
+        empty = [i for i, id_ in enumerate(ids) if id_.lower() in _NO_ID and id_ not in asked]
+        if empty:
             raise UserError(
-                f"{row_name(table, ids.index(''), file)}: its {id_column!r}, the id of its prompt, "
+                f"{row_name(table, empty[0], file)}: its {id_column!r}, the id of its prompt, "
                 "is empty; fill it in, or take the row out."
             )
-        if all(re.fullmatch(r"\d+\.0", id_) for id_ in ids):  # as spreadsheets make of 7
-            ids = [id_.removesuffix(".0") for id_ in ids]
+        # 7.0 is what spreadsheets make of 7
+        ids = [
+            id_.removesuffix(".0") if id_ not in asked and re.fullmatch(r"\d+\.0", id_) else id_
+            for id_ in ids
+        ]
     table = table.set_index(pd.Index(ids, dtype=object))
     twice = table.index[table.index.duplicated()]
     if len(twice):

@@ -9,12 +9,24 @@ import json
 import re
 from typing import NamedTuple
 
-# <think> is the usual tag; Magistral writes [THINK].
-_NAMES = r"think|thinking|thought|thoughts|reasoning"
-_OPENING = re.compile(rf"<(?:{_NAMES})>|\[THINK\]", re.IGNORECASE)
-_CLOSING = re.compile(rf"</(?:{_NAMES})>|\[/THINK\]", re.IGNORECASE)
+_NAMES = r"(?:seed:)?think|thinking|thoughts?|reason|reasoning|reflection"
+# Qwen, DeepSeek and most others; Magistral; Kimi; Command; gpt-oss, whose answer has a channel.
+_OPENING = re.compile(
+    rf"<(?:{_NAMES})(?:\s[^<>]*)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>"
+    r"|<\|channel\|>analysis<\|message\|>",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"</(?:{_NAMES})>|\[/THINK\]|\u25c1/think\u25b7|<\|END_THINKING\|>"
+    r"|<\|channel\|>final(?:\s[^<>]*)?<\|message\|>",
+    re.IGNORECASE,
+)
 # What a tokenizer may have as a special token, which decoding would otherwise leave out.
-TAG = re.compile(rf"</?(?:{_NAMES})>|\[/?THINK\]", re.IGNORECASE)
+TAG = re.compile(
+    rf"{_OPENING.pattern}|{_CLOSING.pattern}|<\|channel\|>|<\|message\|>", re.IGNORECASE
+)
+_OBJECT = re.compile(r'\{\s*"')
+_decoder = json.JSONDecoder()
 
 
 class Parts(NamedTuple):
@@ -28,21 +40,36 @@ def split_thoughts(text: str, opened: bool = False) -> Parts:
     """Take a model's thoughts out of its text.
 
     Thoughts are all that stands before the last closing tag, and what follows an opening tag
-    without a closing one, as when the tokens ran out. A tag inside a JSON object with which the
-    text begins is part of an answer.
+    without a closing one, as when the tokens ran out. A tag inside a JSON object that is complete
+    and begins behind the thoughts is part of an answer.
 
     Args:
         text: Whatever a model wrote.
         opened: Whether the prompt ended inside the thoughts (see `opens_thoughts`).
     """
-    inside = _leading_object(text)
-    closings = [tag for tag in _CLOSING.finditer(text) if tag.start() >= inside]
-    begin = closings[-1].end() if closings else 0
-    if opened and not closings:
-        return Parts("", text)
-    opening = _OPENING.search(text, max(begin, inside))
-    end = opening.start() if opening else len(text)
+    begin = 0
+    for tag in _CLOSING.finditer(text):
+        if not _is_in_object(text, begin, tag):
+            begin = tag.end()
+    if opened and not begin:
+        return Parts("", text or None)
+    openings = _OPENING.finditer(text, begin)
+    end = next((t.start() for t in openings if not _is_in_object(text, begin, t)), len(text))
     return Parts(text[begin:end], (text[:begin] + text[end:]) or None)
+
+
+def _is_in_object(text: str, begin: int, tag: re.Match[str]) -> bool:
+    """Whether a tag stands in a complete JSON object that begins at some place or behind it."""
+    brace = _OBJECT.search(text, begin, tag.start())
+    while brace:
+        try:
+            end = _decoder.raw_decode(text, brace.start())[1]
+        except (ValueError, RecursionError):
+            end = brace.end()
+        if end >= tag.end():
+            return True
+        brace = _OBJECT.search(text, end, tag.start())
+    return False
 
 
 def opens_thoughts(prompt: str) -> bool:
@@ -50,14 +77,3 @@ def opens_thoughts(prompt: str) -> bool:
     # a tag inside the user's message isn't the template's: only what ends the prompt counts
     tail = prompt.rstrip()
     return any(opening.end() == len(tail) for opening in _OPENING.finditer(tail))
-
-
-def _leading_object(text: str) -> int:
-    """Where a JSON object ends with which the text begins; 0 if it doesn't begin with one."""
-    start = len(text) - len(text.lstrip())
-    if not text.startswith("{", start):
-        return 0
-    try:
-        return json.JSONDecoder().raw_decode(text, start)[1]
-    except (ValueError, RecursionError):
-        return 0

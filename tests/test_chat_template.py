@@ -4,8 +4,9 @@ import pytest
 from conftest import DATE, chat_template
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import CHATML
-from transformers import AutoTokenizer, GenerationConfig
+from tiny_models import CHATML, corpus
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AddedToken, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
@@ -76,6 +77,73 @@ def test_a_dated_template_without_a_date_of_its_own(chat_model):
     assert ChatTemplate(tokenizer, DATE, None, "key").render(USER, False).startswith(DATE)
 
 
+@pytest.mark.parametrize("scheme", ["first", "always"])
+@pytest.mark.parametrize("generation", ["assistant:", "assistant: ", "assistant:\n"])
+def test_a_tokenizer_that_puts_a_blank_before_a_text(scheme, generation):
+    """As Llama 2's and Mistral's do; a turn ends with </s> or a line feed."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    tokenizer.train_from_iterator(
+        [*corpus(), "user: assistant: \n"] * 2,
+        trainers.UnigramTrainer(vocab_size=500, special_tokens=["<s>", "</s>", "<unk>"],
+                                unk_token="<unk>", show_progress=False),
+    )  # fmt: skip
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    for end in ("</s>", "\n"):
+        fast.chat_template = (
+            (
+                "<s>{% for m in messages %}{{ m.role + ': ' + m.content + END }}{% endfor %}"
+                "{% if add_generation_prompt %}{{ GENERATION }}{% endif %}"
+            )
+            .replace("END", repr(end))
+            .replace("GENERATION", repr(generation))
+        )
+        template = chat_template(fast)
+        for answer in ("In Rome it is.", "The old town"):
+            whole = template.encode_answer(USER, answer, is_cut=False)
+            if whole is None:  # left out and counted, as where the prompt ends otherwise
+                assert generation != "assistant:"
+                continue
+            cut = template.encode_answer(USER, answer, is_cut=True)
+            assert cut is not None
+            assert cut == whole[: len(cut)]
+            assert fast.decode(cut).strip() == answer
+
+
+def test_several_templates_without_a_default(chat_model):
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
+    tokenizer.chat_template = {"tool_use": CHATML}
+    with pytest.raises(UserError, match="several chat templates and none called default"):
+        chat_template(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ 1 // 0 }}", "its chat template can't write a chat"),
+        ("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+         "leaves the user's message out"),
+    ],
+)  # fmt: skip
+def test_templates_that_are_wrong(chat_model, text, message):
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
+    tokenizer.chat_template = text
+    with pytest.raises(UserError, match=message):
+        chat_template(tokenizer).render(USER, to_answer=True)
+
+
+def test_an_answer_that_the_templates_own_words_contain(chat_model):
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
+    tokenizer.chat_template = CHATML.replace(
+        "m.role + '\n' + m.content", "m.role + '\nAnswer: ' + m.content"
+    )
+    template = chat_template(tokenizer)
+    assert tokenizer.decode(template.encode_answer(USER, "A", is_cut=True)) == "Answer: A"
+
+
 def test_a_template_that_refuses_the_chat(chat_model):
     tokenizer = AutoTokenizer.from_pretrained(chat_model)
     tokenizer.chat_template = "{{ raise_exception('Only one user, please') }}"
@@ -90,6 +158,7 @@ def test_a_template_that_refuses_the_chat(chat_model):
         (0, "<|endoftext|>", CHATML, [0, 2]),
         ([1, 0], None, CHATML, [0, 1, 2]),
         (None, None, CHATML, [2]),
+        (0, None, CHATML.replace("im_end", "plain_end"), [0, 700]),
         (None, "<|endoftext|>", "{% for m in messages %}{{ m.content }}\n{% endfor %}", [0]),
     ],
 )
@@ -98,6 +167,9 @@ def test_the_ends_of_an_answer_are_those_of_all_that_name_one(
 ):
     tokenizer = AutoTokenizer.from_pretrained(chat_model)
     tokenizer.eos_token, tokenizer.chat_template = eos, template
+    # not every tokenizer has the end of a turn among its special tokens
+    tokenizer.add_tokens([AddedToken("<|plain_end|>", special=False)])
+    assert tokenizer.convert_tokens_to_ids("<|plain_end|>") == 700
     assert chat_template(tokenizer).end_ids(GenerationConfig(eos_token_id=config)) == expected
 
 

@@ -194,6 +194,18 @@ def test_published_prompts(tmp_path):
         ('I like ""Why?"".I row.', ['I like "Why?".', "I row."]),
         ('I row.""Alice"" is my book.', ["I row.", '"Alice" is my book.']),
         ('I like ""Who?""', ['I like "Who?"']),
+        ("I watch the U.S opens.I row.", ["I watch the U.S opens.", "I row."]),
+        ("I know the U.S.A and Rome.I row.", ["I know the U.S.A and Rome.", "I row."]),
+        # ConvAI2's, with a blank before or behind the full stop, or none
+        ("i like dogs.i have a cat.my wife sails.",
+         ["i like dogs.", "i have a cat.", "my wife sails."]),
+        ("i have 3 kids . 2 are boys .", ["i have 3 kids .", "2 are boys ."]),
+        ("i am 5.5 feet tall. i know mr. smith.", ["i am 5.5 feet tall.", "i know mr. smith."]),
+        ("i live in the u.s. i use node.js a lot.", ["i live in the u.s.", "i use node.js a lot."]),
+        ("i came in oct. of 2001. the sea!we row",
+         ["i came in oct. of 2001.", "the sea!", "we row"]),
+        ("iPhones are mine. I like www.rome.com. it is old",
+         ["iPhones are mine.", "I like www.rome.com.", "it is old"]),
     ],
 )  # fmt: skip
 def test_published_personas_are_split_into_sentences(tmp_path, personas, sentences):

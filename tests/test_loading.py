@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from conftest import ROOT, transformers_model
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -91,6 +92,44 @@ def test_a_damaged_tokenizer_is_refused(folder, damage):
 def test_half_an_adapter_is_refused(tmp_path, tiny_model):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"')
     with pytest.raises(UserError, match="can't be loaded as an adapter from safetensors"):
+        load_policy(str(tiny_model), None, "key", tmp_path, torch.float32)
+
+
+def adapter_on(model, folder):
+    adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(model),
+                             LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))  # fmt: skip
+    for name, weight in adapter.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    adapter.save_pretrained(folder)
+    return folder / "adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: {f"x.{name}": value for name, value in w.items()},
+            "it has no weights for base_",
+        ),
+        (lambda w: dict(list(w.items())[1:]), "it has no weights for base_model.model.model"),
+        (lambda w: w | {"more": torch.ones(1)}, "it has unknown weights for more"),
+    ],
+)
+def test_an_adapter_whose_weights_are_not_its_own_is_refused(tmp_path, tiny_model, change, message):
+    """PEFT would warn at most, and the policy would answer as its base."""
+    file = adapter_on(tiny_model, tmp_path)
+    load_policy(str(tiny_model), None, "key", tmp_path, torch.float32)
+    save_file(change(load_file(file)), file)
+    with pytest.raises(UserError, match=message):
+        load_policy(str(tiny_model), None, "key", tmp_path, torch.float32)
+
+
+def test_a_pickled_adapter_is_refused(tmp_path, tiny_model):
+    file = adapter_on(tiny_model, tmp_path)
+    torch.save(load_file(file), tmp_path / "adapter_model.bin")
+    file.unlink()
+    with pytest.raises(UserError, match=r"adapter_model.bin holds pickled weights"):
         load_policy(str(tiny_model), None, "key", tmp_path, torch.float32)
 
 

@@ -93,10 +93,16 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         (
             "models.x",
             OPENAI | {"extra_body": {"a": {"api_key": "x"}}},
-            "api_key looks like a secre",
+            "a.api_key looks like a sec",
         ),
-        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "b looks like a secret"),
+        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "a.0.b looks like a secret"),
         ("models.x", OPENAI | {"extra_body": {"a": f"Bearer {SECRET}"}}, "a looks like a secret"),
+        (
+            "models.x",
+            OPENAI | {"extra_body": {"user_token": "x"}},
+            "user_token looks like a secret",
+        ),
+        ("models.x", OPENAI | {"extra_body": {"Stream": True}}, "Stream has a setting of its own"),
         ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys, not"),
         ("models.x", OPENAI | {"extra_body": {"a": float("nan")}}, "models.x.extra_body"),
         ("models.x", OPENAI | {"served_model": "one"}, "must be one of 'same' or 'any', not 'one'"),

@@ -1,8 +1,11 @@
 """Files of different runs are never paired."""
 
 import pytest
+from conftest import ROOT
 
 from persodpo.errors import UserError
+from persodpo.pairing import pair_texts, select_pairs
+from persodpo.params import load_params
 from persodpo.pool import read_pool
 from persodpo.records import Prompt, Response, Score, write_rows
 
@@ -41,6 +44,32 @@ def test_each_response_gets_its_score(artifacts):
     assert table[["id", "model"]].agg("".join, axis=1).tolist() == ["am", "bm", "an", "bn"]
     assert table["p"].fillna(9).tolist() == [0.5, 0.5, -0.25, 9]
     assert table["valid"].all()
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "raw", "has_text"),
+    [
+        ("refused", "", False),
+        ("content_filter", "", False),
+        ("length", " \n", False),  # its tokens went into thoughts
+        ("length", "{", True),
+        ("stop", "", True),  # the model had nothing to say
+        ("logged", "", True),
+    ],
+)
+def test_what_no_model_wrote_is_in_no_pair(artifacts, finish_reason, raw, has_text):
+    changes = {"raw": raw, "finish_reason": finish_reason, "contract": "none", "answer": None}
+    lost = response("a", "m").model_copy(update=changes)
+    write(artifacts, "m", [lost, response("b", "m")],
+          [score("a", "m", None, "none"), score("b", "m")])  # fmt: skip
+    table = read_pool(["m", "n"], PROMPTS, artifacts)
+    assert table["raw"].notna().tolist() == [has_text, True, True, True]
+    params = load_params(ROOT / "params.yaml").pairing
+    pairs = select_pairs(
+        table.assign(s_total=[0.0, 1.0, 1.0, 1.0], text=pair_texts("dpo", table, params)),
+        "valid_invalid", params,
+    )  # fmt: skip
+    assert len(pairs) == has_text
 
 
 def test_a_response_outside_the_contract_isn_t_valid(artifacts):

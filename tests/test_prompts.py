@@ -73,6 +73,8 @@ def test_a_cut_object_is_no_answer(answer, data):
         "{}",
         '{"response": ""}',
         '{"response": "  "}',
+        '{"response": "\\u00a0"}',
+        '{"response": " \u3000 ... "}',
         '{"response": 3}',
         '{"response": ["a"]}',
         '{"Response": "a"}',

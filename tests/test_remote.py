@@ -267,9 +267,20 @@ RENAMED = {"error": {"message": "Unsupported parameter: 'max_tokens' is not supp
                      "code": "unsupported_parameter"}}  # fmt: skip
 
 
-def test_the_limit_on_tokens_has_the_name_that_the_server_wants(tmp_path, scripted):
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, RENAMED),
+        (200, RENAMED),
+        (422, {"detail": [{"loc": ["body", "max_tokens"], "type": "extra_forbidden",
+                           "msg": "Extra inputs are not permitted"}]}),
+        (400, {"detail": "Unknown field max_tokens"}),
+        (400, {"error": "max_tokens unsupported"}),
+    ],
+)  # fmt: skip
+def test_the_limit_on_tokens_has_the_name_that_the_server_wants(tmp_path, scripted, status, body):
     """Asked once more by the other name, which is remembered; it is no fault of the request."""
-    scripted.script = [(400, RENAMED), (200, reply("a"))]
+    scripted.script = [(status, body), (200, reply("a"))]
     w = workspace(tmp_path, scripted.url, 3, concurrency=1, attempts=1)
     w.run()
     names = [sorted(body.keys() & {"max_tokens", "max_completion_tokens"})
@@ -279,8 +290,19 @@ def test_the_limit_on_tokens_has_the_name_that_the_server_wants(tmp_path, script
     assert w.metrics()["faults"] == {}
 
 
-def test_a_server_that_only_finds_the_limit_too_high_isnt_asked_by_another_name(tmp_path, scripted):
-    too_large = {"error": {"message": "'max_tokens' or 'max_completion_tokens' is too large: 110"}}
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 110",
+        "max_tokens: 110 is not supported, must be <= 50",
+        "Unsupported value: max_tokens must be at least 16",
+        "max_tokens=110 not permitted on the free tier",
+    ],
+)
+def test_a_server_that_only_finds_the_limit_too_high_isnt_asked_by_another_name(
+    tmp_path, scripted, message
+):
+    too_large = {"error": {"message": message}}
     scripted.script = [(400, too_large)]
     w = workspace(tmp_path, scripted.url, 2, concurrency=1)
     assert "the server refuses all 2 prompts, so a setting must be at fault" in w.run(fails=True)
@@ -310,6 +332,39 @@ def test_a_prompt_that_is_refused_for_good_is_a_failed_response(tmp_path, script
     # nothing that was answered is asked again, and the refused one is
     scripted.script = [(200, reply("late"))]
     assert "3 requests, 2 cached, 1 calls to make" in w.run()
+
+
+def test_an_empty_account_is_no_refused_prompt(tmp_path, scripted):
+    """Or DVC would take the stage for done, with prompts that nobody ever asked."""
+    poor = {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low"}}
+    scripted.script = [(200, reply("a")), (400, poor)]
+    w = workspace(tmp_path, scripted.url, 4, concurrency=1)
+    assert "Your credit balance is too low" in w.run(fails=True)
+    assert len(scripted.keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(403, "requires moderation and your input was flagged"), (500, "maximum context length is 9")],
+)
+def test_a_prompt_that_is_refused_by_another_status(tmp_path, scripted, status, message):
+    scripted.script = [(200, reply("a")), (status, {"error": {"message": message}}),
+                       (200, reply("b"))]  # fmt: skip
+    w = workspace(tmp_path, scripted.url, 3, concurrency=1, attempts=1)
+    w.run()
+    assert [row["finish_reason"] for row in w.responses()] == ["stop", "refused", "stop"]
+    assert message in w.responses()[1]["error"]
+
+
+def test_what_was_kept_as_whole_counts_as_cut_if_its_tokens_were_used_up(tmp_path, scripted):
+    """An answer that was paid before servers' reasons were looked at."""
+    scripted.script = [(200, reply("a") | {"usage": {"completion_tokens": 109}})]
+    w = workspace(tmp_path, scripted.url, 1)
+    w.run()
+    (file,) = (w.folder / ".cache/answers").glob("*.jsonl")
+    file.write_text(file.read_text().replace('"completion_tokens":109', '"completion_tokens":110'))
+    assert "1 cached" in w.run()
+    assert w.responses()[0]["finish_reason"] == "length"
 
 
 def test_an_empty_reply_is_asked_again_and_not_kept(tmp_path, scripted):
@@ -351,6 +406,8 @@ def test_another_model_behind_the_same_name_is_told_before_answers_are_mixed(tmp
     # nor later, when both are kept
     assert "as 'm-0613' and as 'm-1106'" in w.run(fails=True)
     assert len(scripted.keys) == 1
+    prune = ("persodpo", "cache", "prune", "--served-model", "m-1106")
+    assert "1 entries to remove" in w.run(*prune)
     w.params["models"]["remote"]["served_model"] = "any"
     w.write()
     w.run()
@@ -361,6 +418,7 @@ def test_another_configuration_of_the_server_is_told(tmp_path, scripted):
     scripted.script = [(200, reply("a") | {"system_fingerprint": f"fp_{n}"}) for n in (1, 1, 2, 3)]
     w = workspace(tmp_path, scripted.url, 4, concurrency=1)
     output = w.run()
+    assert "has changed" not in w.run()  # nothing is asked
     assert output.count("the server's configuration has changed between answers") == 1
     assert "(fingerprint fp_1, then fp_2)" in output
 

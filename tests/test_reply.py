@@ -32,6 +32,7 @@ def read(value):
         [{"type": "output_text", "text": TEXT[:5]}, {"type": "text", "text": TEXT[5:]}],
         [TEXT],
         {"type": "text", "text": TEXT},
+        [{"type": "text", "text": {"value": TEXT}}],
         [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
          {"type": "text", "text": TEXT}],
         [{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": TEXT}, {"type": "image"}],
@@ -49,6 +50,21 @@ def test_contents_in_parts(content):
 def test_thoughts_in_a_field_of_their_own(name):
     answer = read(reply(message={name: "They want {} ..."}))
     assert (answer.raw, answer.thoughts) == (TEXT, "They want {} ...")
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": 0, "message": ""}, {"message": None, "code": None}, {"message": "success"}]
+)
+def test_an_error_field_beside_an_answer_costs_nothing(error):
+    assert read(reply(error=error)).raw == TEXT
+
+
+def test_a_reply_beyond_reason():
+    nested = "x"
+    for _ in range(3000):
+        nested = [nested]
+    with pytest.raises(CallError, match="nested too deeply"):
+        read(reply(nested))
 
 
 odd = st.recursive(
@@ -115,6 +131,12 @@ def test_an_answer_that_used_up_its_tokens_is_cut(tokens, reason, expected):
         ({"message": "input is unsafe", "code": "data_inspection_failed"}, "refused", False, False),
         ({"message": "maximum context length is 99", "code": 400}, "refused", False, False),
         ({"message": "overloaded"}, "server_error", True, False),
+        ({"message": "flagged", "code": 403}, "refused", False, False),
+        ({"message": "bad", "code": "400"}, "refused", False, False),
+        ({"message": "x", "code": "e1", "type": "data_inspection_failed"}, "refused", False, False),
+        ({"message": "Your credit balance is too low", "code": 400}, "rate_limit", False, True),
+        ({"message": "rate limit, no tokens left", "code": 429}, "rate_limit", True, False),
+        ({"message": "no permission is required, server busy"}, "server_error", True, False),
         ("model is loading", "server_error", True, False),
         (["odd"], "server_error", True, False),
     ],

@@ -34,7 +34,17 @@ def answer_of(text: str, opened: bool = False) -> str | None:
         (f'<thinking>{DRAFT}</thinking>{{"response": "Yes."}}', "Yes."),
         (f'[THINK]{DRAFT}[/THINK]{{"response": "Yes."}}', "Yes."),
         (f'<THINK>{DRAFT}</Think>{{"response": "Yes."}}', "Yes."),
+        (f'<|channel|>analysis<|message|>{DRAFT}<|end|>assistant<|channel|>final<|message|>'
+         '{"response": "Yes."}', "Yes."),
+        (f'<|channel|>analysis<|message|>{DRAFT}', None),
+        (f'◁think▷{DRAFT}◁/think▷{{"response": "Yes."}}', "Yes."),
+        (f'<|START_THINKING|>{DRAFT}<|END_THINKING|>{{"response": "Yes."}}', "Yes."),
+        (f'<seed:think>{DRAFT}</seed:think>{{"response": "Yes."}}', "Yes."),
+        (f'<think time="2">{DRAFT}</think>{{"response": "Yes."}}', "Yes."),
+        (f'<reflection>{DRAFT}</reflection>{{"response": "Yes."}}', "Yes."),
         # tags that a user asks about are part of the answer
+        ('<think>a</think>{"response": "Use </think> there."}', "Use </think> there."),
+        ('Sure:\n```json\n{"response": "I <think> so."}\n```', "I <think> so."),
         ('{"response": "Write <think> or </think> around it."}',
          "Write <think> or </think> around it."),
         ("", None),
@@ -56,7 +66,7 @@ def test_a_prompt_that_opened_the_thoughts():
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 pieces = st.lists(
-    st.sampled_from(["<think>", "</think>", "{", "}", '"', DRAFT, "a", "\n", "[THINK]"]), max_size=9
+    st.sampled_from(["<think>", "</think>", "{", "}", DRAFT, "a", "\n", "[THINK]"]), max_size=9
 ).map("".join)
 
 

@@ -14,7 +14,7 @@ from persodpo.chat_template import ChatTemplate
 from persodpo.errors import UserError
 from persodpo.export import is_adapter
 from persodpo.generation.local import chat_template
-from persodpo.loading import fast_dtype, load_causal_lm
+from persodpo.loading import fast_dtype, load_adapter, load_causal_lm, loading
 from persodpo.params import Params
 from persodpo.stage import ARTIFACTS
 
@@ -77,10 +77,8 @@ def load_candidates(
             candidates.append(Candidate(name, load_causal_lm(folder, None, folder, dtype)))
         else:
             adapter = str(number)  # peft and torch don't take every name
-            if adapters is None:
-                adapters = PeftModel.from_pretrained(shared, folder, adapter_name=adapter)
-            else:
-                adapters.load_adapter(folder, adapter_name=adapter)
+            with loading(folder, "the policy", "an adapter"):
+                adapters = load_adapter(adapters or shared, Path(folder), adapter)
             # peft has put its layers into the shared model itself
             candidates.append(Candidate(name, shared, adapter=adapter))
     for candidate in candidates:

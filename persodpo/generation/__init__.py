@@ -23,6 +23,7 @@ from persodpo.generation.cost import Estimate, Price, estimate, read_price
 from persodpo.generation.logged import read_logged
 from persodpo.generation.reference import read_reference
 from persodpo.generation.remote import OpenAICaller
+from persodpo.generation.reply import cut_or
 from persodpo.generation.request import Request, unique
 from persodpo.generation.served import ServedModel
 from persodpo.generation.tally import Tally, generation_metrics
@@ -119,7 +120,7 @@ def generate_responses(
                 caller.answer(missing, tally)
             tally.combine()
     known |= tally.answers
-    answers = [known[request.key] for request in requests]
+    answers = [_as_asked(known[request.key], request) for request in requests]
     keys = [None if request.key in tally.uncached else request.key for request in requests]
     rows = _responses(name, prompts, answers, keys, params)
     if processes.is_main():
@@ -162,6 +163,14 @@ def _prepare(
     plan = estimate(name, len(known) + len(missing), missing, price)
     _check(plan, price, params)
     return known, missing, plan, price
+
+
+def _as_asked(answer: Answer, request: Request) -> Answer:
+    """A server's answer, cut if it has as many tokens as were allowed, whatever was kept of it."""
+    if request.provider != "openai":
+        return answer
+    reason = cut_or(answer.finish_reason, answer.completion_tokens, request.max_tokens)
+    return answer.model_copy(update={"finish_reason": reason})
 
 
 def _look_up(

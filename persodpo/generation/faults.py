@@ -64,39 +64,49 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
             return CallError("connection", f"no connection ({cause})", passing=True)
         case openai.APIStatusError():
             retry_after = read_retry_after(error.response.headers)
-            text = redact(error.message, secret)
-            return from_status(error.status_code, error.code, text, retry_after)
+            text = redact(_text(error), secret)
+            code = f"{error.code or ''} {error.type or ''}".strip()
+            return from_status(error.status_code, code, text, retry_after)
         case openai.APIError():
             return CallError("malformed", "the server's reply isn't JSON", passing=True)
         case _:
             return None
 
 
+def _text(error: openai.APIStatusError) -> str:
+    """What the server says; the client shows only a reason that stands where OpenAI puts it."""
+    body = error.body
+    has_message = isinstance(body, Mapping) and body.get("message")
+    return error.message if has_message or body is None else f"{error.message} - {body}"
+
+
 def from_status(
-    status: int, code: object, text: str, retry_after: float = 0.0, said: str = ""
+    status: int, code: str, text: str, retry_after: float = 0.0, said: str = ""
 ) -> CallError:
     """Tell what a server's refusal means.
 
     Args:
         status: HTTP's, or one that stands in the reply itself.
-        code: The error's code, which some servers name.
+        code: The error's code and type, where the server names them.
         text: The reason that the server gives.
         retry_after: Seconds that it asks to wait.
         said: What stands in the place of the status in the message.
     """
-    text = " ".join(text.split())[:300]
-    message = f"the server says {said or status} ({text})"
+    text = " ".join(text.split())
+    message = f"the server says {said or status} ({text[:300]})"
     if retry_after > LONGEST_WAIT:
         return CallError(
             "rate_limit", f"{message}, and asks to wait {retry_after:.0f} s", hopeless=True
         )
-    # the text of such a refusal may quote the prompt
-    about = str(code) if status in (400, 413, 422) else f"{code} {text}"
+    about = f"{code} {text}"
+    if "content_filter" in code and status == 400:
+        return CallError("content_filter", message)
+    # whatever the status: some servers send 403 or 500 for a prompt that they won't take
+    if _THIS_PROMPT.search(about) and status not in (401, 429):
+        return CallError("refused", message)
     if _NO_MONEY.search(about):
         return CallError("rate_limit", message, hopeless=True)
     match status:
-        case 400 if code == "content_filter":
-            return CallError("content_filter", message)
         case 429:
             return CallError("rate_limit", message, passing=True, retry_after=retry_after)
         case 408:
@@ -121,28 +131,36 @@ def from_reply(error: object, secret: str | None) -> CallError:
         secret: See `as_call_error`.
     """
     fields = error if isinstance(error, Mapping) else {"message": error}
-    code = fields.get("code") or fields.get("type")
+    code = f"{fields.get('code') or ''} {fields.get('type') or ''}".strip()
     text = redact(str(fields.get("message") or error), secret)
-    status = fields.get("code")
-    if not (isinstance(status, int) and 400 <= status < 600):
-        status = 401 if _NO_KEY.search(f"{code} {text}") else 500
-        if _FOR_GOOD.search(f"{code} {text}"):
-            status = 400
+    stated = re.fullmatch(r"([45]\d\d)(\.0)?", str(fields.get("code")))
+    if stated:
+        status = int(stated[1])
+    elif _NO_KEY.search(f"{code} {text}"):
+        status = 401
+    else:
+        status = 400 if _THIS_CALL.search(f"{code} {text}") else 500
     return from_status(status, code, text, said="200, with an error in its reply")
 
 
-# What no further attempt mends, by the words of many servers.
+# What servers call what no further attempt mends: an account, a key, a prompt, a call.
 _NO_MONEY = re.compile(
-    r"insufficient[ _](quota|credit|balance|fund)|payment[ _]required|out of credit|arrearage",
+    r"insufficient[ _](quota|credit|balance|fund)|payment[ _]required|out of credit|arrearage"
+    r"|credit balance",
     re.IGNORECASE,
 )
-_NO_KEY = re.compile(r"(invalid|incorrect|missing|wrong|no)[ _](api[ _-]?key|token)|unauthori[sz]ed"
-                     r"|authentication|permission", re.IGNORECASE)  # fmt: skip
-_FOR_GOOD = re.compile(
-    r"data_?inspection|content[ _](filter|policy)|context[ _]length|maximum context|too long"
-    r"|invalid_request|unsupported",
+_NO_KEY = re.compile(
+    r"(invalid|incorrect|missing|wrong)[ _](api[ _-]?)?(key|token)|no api[ _-]?key|unauthori[sz]ed"
+    r"|authentication|permission[ _]denied",
     re.IGNORECASE,
 )
+_THIS_PROMPT = re.compile(
+    r"data_?inspection|content[ _](filter|policy)|moderation|flagged"
+    r"|context[ _](length|size|window)|maximum context"
+    r"|(prompt|input|request) (is )?too (long|large)",
+    re.IGNORECASE,
+)
+_THIS_CALL = re.compile(r"invalid[ _]request|unsupported|unknown (field|parameter)", re.IGNORECASE)
 
 
 def redact(text: str, secret: str | None) -> str:

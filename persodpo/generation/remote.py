@@ -46,7 +46,10 @@ SHORTEST_KEY = 8
 # OpenAI's newer models, which say so. Others pass over the second, and would write without end.
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 _UNKNOWN_NAME = re.compile(
-    r"unsupported|not supported|unknown|unrecogni[sz]ed|unexpected|not permitted|instead",
+    r"use '?max_completion_tokens|extra_forbidden|extra inputs"
+    r"|(unsupported|unknown|unrecogni[sz]ed|unexpected|extra|invalid)[ _]"
+    r"(parameter|field|argument|input|keyword|property|key|name)"
+    r"|max_tokens'?\"? (is )?(unsupported|not supported with|not allowed)",
     re.IGNORECASE,
 )
 
@@ -224,22 +227,22 @@ class OpenAICaller:
             seconds = time.perf_counter() - begin
             answer = read_answer(decode(reply.text), seconds, request.max_tokens, self.secret)
         except Exception as error:
-            if self._is_renamed(error, name):
-                return await self._attempt(client, limits, request, tokens, tally)
             failure = as_call_error(error, self.secret)
             if failure is None:
                 raise
+            if self._is_renamed(failure, name):
+                return await self._attempt(client, limits, request, tokens, tally)
             tally.fault(failure.kind)
             now = asyncio.get_running_loop().time()
             self.not_before = max(self.not_before, now + failure.retry_after)
             raise failure from None
         return _without(self.secret, answer)
 
-    def _is_renamed(self, error: Exception, name: str) -> bool:
+    def _is_renamed(self, failure: CallError, name: str) -> bool:
         """Whether a server refuses the limit on tokens by one name, and another is left to try."""
-        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
+        if failure.kind != "refused" or failure.hopeless:
             return False
-        is_unknown = name in error.message and _UNKNOWN_NAME.search(error.message)
+        is_unknown = name in str(failure) and _UNKNOWN_NAME.search(str(failure))
         if is_unknown and self.limit_name == name == LIMIT_NAMES[0]:
             self.limit_name = LIMIT_NAMES[1]
         return self.limit_name != name  # this or another connection has found out
@@ -253,7 +256,7 @@ class OpenAICaller:
         if failure.hopeless:
             tally.fail(request, reason)
             self.ended = reason
-        elif failure.kind in ("refused", "content_filter", "empty"):
+        elif failure.kind in ("refused", "content_filter"):
             kind: FinishReason = "refused"
             if failure.kind == "content_filter":
                 kind = "content_filter"

@@ -50,19 +50,27 @@ def read_answer(reply: Any, seconds: float, max_tokens: int, secret: str | None)
         CallError: The reply holds an error or no choices, isn't of the API's form, or nothing was
             said although nothing stopped the model.
     """
-    fields = _mapping(reply)
-    if error := fields.get("error") or (fields.get("object") == "error" and fields):
-        raise from_reply(error, secret)
+    try:
+        return _read(_mapping(reply), seconds, max_tokens, secret)
+    except RecursionError as error:
+        raise CallError("malformed", "the server's reply is nested too deeply") from error
+
+
+def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: str | None) -> Answer:
     choices = fields.get("choices")
+    choice = _mapping(choices[0] if isinstance(choices, list) and choices else None)
+    message = choice.get("message")
+    text, thoughts = _content(_mapping(message))
+    # some servers fill the field error of every reply
+    error = fields.get("error") or choice.get("error")
+    error = error or (fields.get("object") == "error" and fields)
+    if error and not text:
+        raise from_reply(error, secret)
     if choices == []:
         raise CallError("empty", "the server's reply has no choices", passing=True)
-    choice = _mapping(choices[0] if isinstance(choices, list) else None)
-    if error := choice.get("error"):
-        raise from_reply(error, secret)
     reason = str(choice.get("finish_reason")).lower()
     if reason == "error":
         raise CallError("server_error", "the server's reply holds an error", passing=True)
-    message = choice.get("message")
     if not isinstance(message, Mapping):
         raise CallError(
             "malformed",
@@ -73,12 +81,9 @@ def read_answer(reply: Any, seconds: float, max_tokens: int, secret: str | None)
     usage = _mapping(fields.get("usage"))
     tokens = _count(usage.get("completion_tokens"))
     refusal = _text(message.get("refusal"))
-    text, thoughts = _content(message)
-    finish_reason = _REASONS.get(reason, "other")
+    finish_reason = cut_or(_REASONS.get(reason, "other"), tokens, max_tokens)
     if refusal:
         text, finish_reason = refusal, "refusal"
-    elif finish_reason != "content_filter" and tokens is not None and tokens >= max_tokens:
-        finish_reason = "length"
     if not text and not thoughts and not tokens and finish_reason in ("stop", "other"):
         raise CallError("empty", "the server's reply is empty", passing=True)
     return Answer(
@@ -94,6 +99,12 @@ def read_answer(reply: Any, seconds: float, max_tokens: int, secret: str | None)
         served_model=_name(fields.get("model")),
         system_fingerprint=_name(fields.get("system_fingerprint")),
     )
+
+
+def cut_or(reason: FinishReason, tokens: int | None, max_tokens: int) -> FinishReason:
+    """The reason why an answer ended; of as many tokens as were allowed, that it was cut."""
+    is_full = tokens is not None and tokens >= max_tokens
+    return "length" if is_full and reason in ("stop", "other") else reason
 
 
 def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -117,8 +128,8 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "".join(map(_text, value))
     fields = _mapping(value)
-    return next((_text(fields[name]) for name in ("text", "content", *_THOUGHTS) if name in fields),
-                "")  # fmt: skip
+    names = [name for name in ("text", "content", "value", *_THOUGHTS) if name in fields]
+    return _text(fields[names[0]]) if names else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

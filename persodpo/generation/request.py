@@ -83,7 +83,7 @@ class Request(Row):
         fields = self.model_dump()
         # what came later counts where it is set, so that answers kept before keep their keys
         for name in ("rendered", "extra_body", "stops_by"):
-            if fields[name] is None:
+            if not fields[name]:
                 del fields[name]
         return _sha256(fields)
 

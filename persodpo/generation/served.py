@@ -33,7 +33,10 @@ class ServedModel:
         Returns:
             A sentence without its full stop if another model gave it than those before.
         """
-        self._tell_fingerprint(answer.system_fingerprint)
+        self._look_at_fingerprint(answer.system_fingerprint, tells=True)
+        return self._another(answer)
+
+    def _another(self, answer: Answer) -> str | None:
         if answer.served_model is None:
             return None
         first, self._served = self._served, self._served or answer.served_model
@@ -42,9 +45,9 @@ class ServedModel:
         return (
             f"{self.model.base_url} answers to {self.model.model!r} as {first!r} and as "
             f"{answer.served_model!r}, and one model's answers are wanted; name one of them in "
-            f"models.{self.name}.model, ask all again after python -m persodpo cache prune "
-            f"--model {self.model.model} --yes, or take both by models.{self.name}.served_model: "
-            "any"
+            f"models.{self.name}.model, ask again for those of one after python -m persodpo "
+            f"cache prune --model {self.model.model} --served-model {first} --yes (or "
+            f"{answer.served_model}), or take both by models.{self.name}.served_model: any"
         )
 
     def refuse_mixed(self, answers: Iterable[Answer]) -> None:
@@ -54,13 +57,15 @@ class ServedModel:
             UserError: Different models gave them.
         """
         for answer in answers:
-            if sentence := self.add(answer):
+            self._look_at_fingerprint(answer.system_fingerprint, tells=False)
+            if sentence := self._another(answer):
                 raise UserError(f"models.{self.name}: {sentence}.")
 
-    def _tell_fingerprint(self, fingerprint: str | None) -> None:
+    def _look_at_fingerprint(self, fingerprint: str | None, tells: bool) -> None:
         if fingerprint is None:
             return
-        if self._fingerprint not in (None, fingerprint) and not self._has_told:
+        changed = self._fingerprint not in (None, fingerprint)
+        if changed and tells and not self._has_told:
             self._has_told = True
             sys.stderr.write(
                 f"{self.name}: the server's configuration has changed between answers (fingerprint "

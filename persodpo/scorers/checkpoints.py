@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig
 from sentence_transformers import SentenceTransformer
 from transformers import (
     AutoConfig,
@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from persodpo.loading import device, load_whole, loading, refuse_pickled
+from persodpo.loading import device, load_adapter, load_whole, loading, refuse_pickled
 from persodpo.models import ADAPTER_FILE, locate
 
 # Where a tokenizer doesn't know its model's limit: what BERT and its kin have.
@@ -53,7 +53,7 @@ def load_classifier(
             brought=tuple(adapter.modules_to_save or ()),
             config=config,
         )
-        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        model = load_adapter(model, Path(folder)).merge_and_unload()
         return _ready(model), AutoTokenizer.from_pretrained(base, revision=adapter.revision)
 
 

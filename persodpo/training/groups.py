@@ -90,9 +90,9 @@ def tokenize_groups(
     whole = [row for row in map(_without_lost_answers, rows) if row["chosen"]]
     if not whole:
         raise UserError(
-            f"{template.key}: its chat template writes prompts otherwise once there is an answer, "
-            "so none of the pairs can be trained; look at chat_template_kwargs (a model that "
-            "thinks first wants it switched off), or take another model."
+            f"{template.key}: its chat template or its tokenizer writes prompts otherwise once "
+            "there is an answer, so none of the pairs can be trained; look at chat_template_kwargs "
+            "(a model that thinks first wants it switched off), or take another model."
         )
     if processes.is_main():
         _tell(rows, whole, max_length)
