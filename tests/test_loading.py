@@ -113,7 +113,7 @@ def adapter_on(model, folder):
             "it has no weights for base_",
         ),
         (lambda w: dict(list(w.items())[1:]), "it has no weights for base_model.model.model"),
-        (lambda w: w | {"more": torch.ones(1)}, "it has unknown weights for more"),
+        (lambda w: w | {"x.lora_A": torch.ones(1)}, "it has unknown weights for x.lora_A"),
     ],
 )
 def test_an_adapter_whose_weights_are_not_its_own_is_refused(tmp_path, tiny_model, change, message):

@@ -76,6 +76,20 @@ def weights(folder):
     return load_file(file)
 
 
+def model_with_windows(folder, tokenizer):
+    """A model whose sliding windows are shorter than the prompts."""
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=8, initializer_range=0.5,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
 def test_a_whole_run(run, tmp_path, tokenizer, tiny_model, cache):
     runs = [run(f"{name}/adapter") for name in "ab"]
     log = runs[0].log
@@ -153,14 +167,7 @@ def test_alpha_and_seed_reach_the_adapter(run, tmp_path):
 
 def test_the_layout_is_in_the_key_of_the_reference_values(run, cache, tokenizer, tmp_path):
     """A model that takes masks in one layout only has other values in each."""
-    config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, sliding_window=8, initializer_range=0.5,
-        max_position_embeddings=512,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    MistralForCausalLM(config).save_pretrained(tmp_path / "windows")
-    tokenizer.save_pretrained(tmp_path / "windows")
+    model_with_windows(tmp_path / "windows", tokenizer)
     with pytest.MonkeyPatch.context() as patch:  # as it was before a forced layout was checked
         patch.setattr("persodpo.training.layout.shared_layout_error", lambda *_: None)
         run("shared", model=tmp_path / "windows", layout="shared")
@@ -311,15 +318,7 @@ def test_held_out_pairs_and_early_stopping(run):
 
 def test_a_model_that_cannot_share_prompts_gets_trls_layout(run, tokenizer, tmp_path, capsys):
     """Sliding windows shorter than the prompt are ignored by a mask of one's own."""
-    config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, sliding_window=8, initializer_range=0.5,
-        max_position_embeddings=512,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = MistralForCausalLM(config)
-    model.save_pretrained(tmp_path / "windows")
-    tokenizer.save_pretrained(tmp_path / "windows")
+    model = model_with_windows(tmp_path / "windows", tokenizer)
     done = run("policy", model=tmp_path / "windows")
     said = capsys.readouterr().err
     assert "each answer gets a prompt of its own, because MistralForCausalLM gives" in said

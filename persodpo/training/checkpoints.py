@@ -32,7 +32,8 @@ def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "models.py", here.parent / "processes.py"]
+    others = ("models.py", "loading.py", "chat_template.py", "processes.py")
+    files = [*sorted(here.glob("*.py")), *(here.parent / name for name in others)]
     code = [file.read_text(encoding="utf-8") for file in files]
     text = json.dumps([dict(run), versions, code], sort_keys=True)
     return cache / "training" / hashlib.sha256(text.encode()).hexdigest()[:24]
