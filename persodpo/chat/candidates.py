@@ -76,7 +76,8 @@ def load_candidates(
         elif not on_base:
             candidates.append(Candidate(name, load_causal_lm(folder, None, folder, dtype)))
         else:
-            adapter = str(number)  # peft and torch don't take every name
+            # peft and torch don't take every name, and none may be part of another or of a layer's
+            adapter = f"adapter_{number}_"
             with loading(folder, "the policy", "an adapter"):
                 adapters = load_adapter(adapters or shared, Path(folder), adapter)
             # peft has put its layers into the shared model itself
