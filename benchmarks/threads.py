@@ -32,7 +32,7 @@ POLICIES = {"passive": {"OMP_WAIT_POLICY": "PASSIVE"}, "spinning": {"GOMP_SPINCO
 
 
 @app.command()
-def compare(rounds: int = 3) -> None:
+def compare(rounds: int = 2) -> None:
     """Seconds and their ratio, idle and beside one busy process."""
     for neighbours in (0, 1):
         found: dict[str, list[float]] = {}
@@ -66,13 +66,13 @@ def measure(rounds: int) -> None:
     template = ChatTemplate(tokenizer, generate.date, None, KEY)
     weights = load_causal_lm(model.model, None, KEY, torch.float32)
     text = " ".join(prompt.text for prompt in prompts)
-    ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=900)["input_ids"]
+    ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=300)["input_ids"]
 
     def step() -> None:
         weights.zero_grad()
         weights(input_ids=ids, labels=ids).loss.backward()
 
-    few = model.model_copy(update={"max_tokens": 40})
+    few = model.model_copy(update={"max_tokens": 20})
     requests = TransformersCaller("m", few, generate).requests(prompts, params.sample.max_words)
 
     def write() -> None:

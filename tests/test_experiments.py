@@ -18,7 +18,7 @@ from workspace import Workspace
 
 PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
 # Two experiments that the page makes, and a model that the tests add to the pool.
-MARGINS = ("w1_0.32_margin_0.4", "w1_0.32_margin_0.7")
+MARGINS = ("w1_0.32_margin_0.4", "w1_0.32_margin_0.85")
 NEW = "smollm2_sampled"
 # Keys that stand in the stages' commands or files, with another value; each is changed by itself.
 TEMPLATED = {
@@ -290,8 +290,8 @@ def test_a_sweep_forms_pairs_only(workspace, sweep):
         metrics = data["metrics"]["artifacts/pairs/metrics.json"]["data"]
         assert experiment["name"] == f"w1_0.32_margin_{margin}"
         pairs[margin] = metrics["persodpo"]["pairs"]
-    assert pairs.keys() == {0.4, 0.7}
-    assert pairs[0.4] > pairs[0.7]
+    assert pairs.keys() == {0.4, 0.85}
+    assert pairs[0.4] > pairs[0.85]
 
 
 def run_section(workspace: Workspace, title: str) -> dict[str, str]:
@@ -303,12 +303,12 @@ def test_experiments_are_looked_at(workspace, sweep):
     outputs = run_section(workspace, "Look")
     scores, failures = make_table(workspace)
     assert set(scores.index) == set(failures.index) == {"workspace", "main", *MARGINS}
-    assert list(scores.loc[list(MARGINS), "pairing.margin"]) == ["0.4", "0.7"]
+    assert list(scores.loc[list(MARGINS), "pairing.margin"]) == ["0.4", "0.85"]
     assert "scoring.w1" not in scores.columns  # it doesn't differ
     changes = shown(outputs["dvc exp show --only-changed --drop '.*/'"])
     assert {"persodpo.pairs", "persodpo.margin.min", "pairing.margin"} <= set(changes.columns)
     difference = outputs[f"dvc exp diff {' '.join(MARGINS)}"]
-    assert re.search(r"pairing.margin +0.4 +0.7", difference)
+    assert re.search(r"pairing.margin +0.4 +0.85", difference)
     assert re.search(r"persodpo.pairs +\d+ +\d+ +-\d+", difference)
     plot = outputs[f"dvc plots diff {' '.join(MARGINS)}"]
     assert "dvc_plots/index.html" in plot
@@ -319,7 +319,7 @@ def test_experiments_are_looked_at(workspace, sweep):
 def test_an_experiment_is_kept_and_commits_are_compared(workspace, sweep):
     outputs = run_section(workspace, "Keep, compare commits, remove")
     assert re.search(r"persodpo.pairs +\d+ +\d+ +-\d+", outputs["dvc metrics diff HEAD~1"])
-    assert re.search(r"pairing.margin +0.1 +0.7", outputs["dvc params diff HEAD~1"])
+    assert re.search(r"pairing.margin +0.1 +0.85", outputs["dvc params diff HEAD~1"])
     page = (workspace.folder / "dvc_plots/index.html").read_text()
     assert "HEAD~1" in page and "workspace" in page
     changes = shown(outputs["dvc exp show -n 2 --only-changed --drop '.*/'"])

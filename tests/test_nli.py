@@ -168,7 +168,9 @@ def test_a_pair_without_a_text_is_told_before_any_training(tmp_path):
     rows = captions(60).to_dict("records")
     rows[7]["hypothesis"] = None
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match="pair 8 of those with a label: its hypothesis is nan, not"):
+    with pytest.raises(
+        UserError, match="pair 8 of those with a label: its hypothesis is None, not"
+    ):
         load_pairs(params(folder=".", train_file="pairs.jsonl"), tmp_path)
 
 

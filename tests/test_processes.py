@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from remote_workspace import RemoteWorkspace, attempts, fault_server
 from workspace import Workspace
 
-from persodpo import models, processes
+from persodpo import loading, processes
 from persodpo.evaluation import evaluate_candidate
 from persodpo.generation import generate_responses
 from persodpo.params import load_params
@@ -70,11 +70,11 @@ def test_each_process_has_its_own_accelerator(monkeypatch):
         torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
     )
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 4)
-    assert models.device() == torch.device("cuda")
+    assert loading.device() == torch.device("cuda")
     monkeypatch.setenv("WORLD_SIZE", "8")
     for local_rank, index in ((0, 0), (3, 3), (5, 1)):
         monkeypatch.setenv("LOCAL_RANK", str(local_rank))
-        assert models.device() == torch.device("cuda", index)
+        assert loading.device() == torch.device("cuda", index)
 
 
 PROBE = '''
