@@ -193,12 +193,12 @@ def test_answers_that_begin_with_white_space_are_trained(run, chat_model, capsys
 
 
 def test_a_pair_that_cannot_be_laid_out_is_left_out_and_counted(run, tiny_model, tmp_path, capsys):
-    """Here the template drops answers that begin with a word of its own."""
+    """Here the template writes the prompt otherwise before some answers."""
     for file in Path(tiny_model).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     template = (tmp_path / "chat_template.jinja").read_text()
-    odd = template.replace("message['content']", "message['content'].replace('No.', 'Yes.')")
-    (tmp_path / "chat_template.jinja").write_text(odd)
+    odd = "{% if 'No.' in messages[-1]['content'] %}Listen! {% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(odd + template)
     done = run("odd", model=tmp_path)
     assert done.metrics["pairs"] == 2
     assert "2 of 4 pairs are left out, because the tokenizer can't write" in capsys.readouterr().err
