@@ -1,9 +1,5 @@
 """Shared parts of the tests: a tiny chat model, a whole run of the workflow, real prompts."""
 
-import persodpo  # noqa: F401 - before torch, because it sets how threads wait
-
-# isort: split
-
 from pathlib import Path
 
 import pytest
