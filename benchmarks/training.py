@@ -31,9 +31,10 @@ from persodpo.chat_template import ChatTemplate
 from persodpo.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import TransformersModel
 from persodpo.pairing import Pair, pair_rows, pair_texts
-from persodpo.params import MethodParams, TrainParams, load_params
+from persodpo.params import load_params
 from persodpo.records import Prompt
 from persodpo.sampling import sample_prompts
+from persodpo.train_params import MethodParams, TrainParams
 from persodpo.training.batches import plan_passes, steps_per_epoch
 from persodpo.training.collator import PromptCollator
 from persodpo.training.reference import reference_logps

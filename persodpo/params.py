@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -35,14 +34,12 @@ from persodpo.model_params import (
 from persodpo.pair_params import PairingParams, ScoringParams
 from persodpo.prompts import ContractRule
 from persodpo.scorer_params import ScorersParams
+from persodpo.train_params import TrainParams
 from persodpo.yaml12 import load_yaml
 
 PARAMS_FILE = Path("params.yaml")
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")
-
-# sigmoid is DPO's loss; linear is the paper's equation (2) to the letter (see docs/training.md).
-LossKind = Literal["sigmoid", "linear"]
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -81,70 +78,6 @@ class GenerateParams(Section):
     max_refused: NonNegativeInt
     max_cost_usd: NonNegativeFloat
     prices: Text
-
-
-class MethodParams(Section):
-    """One way to train: a pair set, a loss and a learning rate."""
-
-    pairs: Literal["dpo", "persodpo"]
-    loss: LossKind
-    weight: Literal["score", "none", "margin_offset"]
-    sft_weight: NonNegativeFloat
-    learning_rate: Annotated[float, Field(gt=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _offset_in_the_sigmoid(self) -> Self:
-        if self.loss == "linear" and self.weight == "margin_offset":
-            raise ValueError(
-                "weight is margin_offset, and loss is linear, whose gradient no offset changes; "
-                "take score or none, or loss: sigmoid"
-            )
-        return self
-
-
-class LoraParams(Section):
-    """The adapter that is trained in the place of all weights."""
-
-    r: PositiveInt
-    alpha: PositiveInt
-    targets: Literal["all-linear"] | Annotated[list[Text], Field(min_length=1)]
-    quantisation: Literal["none", "nf4"]
-
-
-class TrainParams(Section):
-    """The training that all methods share, and the methods."""
-
-    model: Key
-    epochs: PositiveFloat
-    batch_unit: Literal["prompts", "pairs"]
-    batch_size: PositiveInt
-    passes: PositiveInt
-    scheduler: Literal["linear", "cosine", "constant_with_warmup"]
-    warmup_steps: NonNegativeInt
-    max_grad_norm: PositiveFloat
-    beta: PositiveFloat
-    weight_temperature: PositiveFloat
-    weight_normalisation: Literal["none", "mean_one"]
-    max_length: PositiveInt
-    layout: Literal["auto", "shared", "separate"]
-    lora: LoraParams | None
-    dtype: Literal["auto", "float32", "bfloat16"]
-    gradient_checkpointing: bool
-    held_out: Annotated[float, Field(ge=0, lt=1)]
-    eval_steps: PositiveInt
-    early_stopping: PositiveInt | None
-    checkpoint_steps: PositiveInt
-    seed: Seed
-    methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _something_to_stop_by(self) -> Self:
-        if self.early_stopping is not None and not self.held_out:
-            raise ValueError(
-                "early_stopping looks at the loss of held-out pairs, and held_out is 0; set "
-                "held_out to a share of the prompts, such as 0.1"
-            )
-        return self
 
 
 class EvaluateParams(Section):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persodpo.errors import UserError
-from persodpo.scorers.judgements import kept
+from persodpo.scorers.judgements import cached_judge
 
 IDENTITY = {"judge": "length", "version": 1, "weights": "a"}
 
@@ -39,34 +39,34 @@ inputs = st.lists(st.tuples(st.text(max_size=5), st.text(max_size=3)), max_size=
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_input_is_judged_once_in_any_order(first, second, tmp_path_factory):
     folder, length = tmp_path_factory.mktemp("kept"), Length()
-    judge = kept(IDENTITY, length.load, folder)
+    judge = cached_judge(IDENTITY, length.load, folder)
     for asked in (first, first[::-1], second, first + second):
         assert judge(asked) == [[float(len(a)), float(len(b))] for a, b in asked]
     assert len(length.asked) == len(set(length.asked)) == len(set(first + second))
     # another process, or the next run: nothing is loaded
     again = Length()
-    assert kept(IDENTITY, again.load, folder)(first) == judge(first)
+    assert cached_judge(IDENTITY, again.load, folder)(first) == judge(first)
     assert again.loaded == 0
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"weights": "b"}, {"judge": "x"}, {"n": None}])
 def test_another_judge_is_never_served(tmp_path, change):
-    kept(IDENTITY, Length().load, tmp_path)([("a", "b")])
+    cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")])
     length = Length()
-    kept(IDENTITY | change, length.load, tmp_path)([("a", "b")])
+    cached_judge(IDENTITY | change, length.load, tmp_path)([("a", "b")])
     assert length.asked == [("a", "b")]
 
 
 def test_texts_are_told_apart(tmp_path):
     length = Length()
     asked = [("ab", ""), ("a", "b"), ("", "ab"), ("ab",), ("a", "b", ""), ("\ud800", "x")]
-    kept(IDENTITY, length.load, tmp_path)(asked)
+    cached_judge(IDENTITY, length.load, tmp_path)(asked)
     assert length.asked == asked
 
 
 def test_what_cannot_be_told_is_kept_too(tmp_path):
     length = Length()
-    judge = kept(IDENTITY, length.load, tmp_path)
+    judge = cached_judge(IDENTITY, length.load, tmp_path)
     assert judge([()]) == judge([()]) == [None]
     assert length.asked == [()]
 
@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 import os, sys
 sys.path.insert(0, "tests")
 from test_judgements import IDENTITY, Length
-from persodpo.scorers.judgements import kept
+from persodpo.scorers.judgements import cached_judge
 from pathlib import Path
 class Dies(Length):
     def __call__(self, inputs):
@@ -85,11 +85,11 @@ class Dies(Length):
             if number == 3:
                 os._exit(9)
             yield batch
-kept(IDENTITY, Dies().load, Path({str(tmp_path)!r}))([(str(i),) for i in range(20)])
+cached_judge(IDENTITY, Dies().load, Path({str(tmp_path)!r}))([(str(i),) for i in range(20)])
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     length = Length()
-    values = kept(IDENTITY, length.load, tmp_path)([(str(i),) for i in range(20)])
+    values = cached_judge(IDENTITY, length.load, tmp_path)([(str(i),) for i in range(20)])
     assert values == [[float(len(str(i)))] for i in range(20)]
     assert len(length.asked) == 14
 
@@ -99,8 +99,8 @@ def test_what_is_no_number_is_told_and_not_kept(tmp_path):
         return lambda inputs: iter([[(texts, [0.5, math.nan]) for texts in inputs]])
 
     with pytest.raises(UserError, match=r"the judge 'length' .* gave \[0.5, nan\], which is no"):
-        kept(IDENTITY, broken, tmp_path)([("a", "b")])
-    assert kept(IDENTITY, Length().load, tmp_path)([("a", "b")]) == [[1.0, 1.0]]
+        cached_judge(IDENTITY, broken, tmp_path)([("a", "b")])
+    assert cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")]) == [[1.0, 1.0]]
 
 
 def test_a_model_that_cannot_be_loaded_is_not_the_caches_fault(tmp_path):
@@ -108,12 +108,12 @@ def test_a_model_that_cannot_be_loaded_is_not_the_caches_fault(tmp_path):
         raise OSError("no such model")
 
     with pytest.raises(OSError, match="no such model"):
-        kept(IDENTITY, absent, tmp_path)([("a", "b")])
+        cached_judge(IDENTITY, absent, tmp_path)([("a", "b")])
 
 
 def test_a_damaged_file_is_told(tmp_path):
-    kept(IDENTITY, Length().load, tmp_path)([("a", "b")])
+    cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")])
     for file in tmp_path.glob("cache.db*"):
         file.write_bytes(b"no database" * 1000)
     with pytest.raises(UserError, match=r"the kept judgements can't be read .* delete the folder"):
-        kept(IDENTITY, Length().load, tmp_path)([("a", "b")])
+        cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")])

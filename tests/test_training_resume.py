@@ -15,7 +15,8 @@ from conftest import DATE, ROOT, transformers_model
 from test_training import PAIRS
 from test_training_run import METHOD, MORE_PAIRS, MORE_PROMPTS, PROMPTS, weights
 
-from persodpo.params import MethodParams, TrainParams, load_params
+from persodpo.params import load_params
+from persodpo.train_params import MethodParams, TrainParams
 from persodpo.training.checkpoints import last_checkpoint
 from persodpo.training.run import train_policy
 

@@ -12,9 +12,10 @@ from test_training import PAIRS, make_pair
 
 from persodpo.errors import UserError
 from persodpo.pairing import pair_weights
-from persodpo.params import MethodParams, load_params
+from persodpo.params import load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
+from persodpo.train_params import MethodParams
 from persodpo.training.batches import plan_passes, steps_per_epoch
 from persodpo.training.groups import group_pairs, tokenize_group, tokenize_groups
 from persodpo.training.rows import split, training_rows, weigh

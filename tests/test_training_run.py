@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from persodpo.errors import UserError
-from persodpo.params import MethodParams, TrainParams, load_params
+from persodpo.params import load_params
 from persodpo.records import Prompt
+from persodpo.train_params import MethodParams, TrainParams
 from persodpo.training.checkpoints import run_folder
 from persodpo.training.layout import choose_layout, shared_layout_error
 from persodpo.training.run import train_policy

@@ -9,6 +9,7 @@ and generation ends as soon as an answer is valid.
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -64,18 +65,23 @@ class TransformersCaller:
         self.params = params
         self.policy = policy
 
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """The model's chat template, with its tokenizer."""
+        return chat_template(self.model, self.params, self.key)
+
     def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
         """One request per prompt; no weights are loaded, only their hash is taken."""
         model = self.model
         weights = weights_hash(model.model, model.revision, self.key)
-        template = chat_template(model, self.params, self.key)
+        policy = folder_hash(self.policy) if self.policy else None
         requests = [
             Request(
                 provider="transformers",
                 model=None if weights else model.model,
                 revision=model.revision,
                 weights=weights,
-                adapter=folder_hash(self.policy) if self.policy else None,
+                adapter=policy,
                 dtype=_name(fast_dtype(self.params.dtype)),
                 messages=chat(prompt, model.persona, max_words),
                 max_tokens=model.max_tokens or self.params.max_tokens,
@@ -88,7 +94,9 @@ class TransformersCaller:
             for prompt in prompts
         ]
         return [
-            request.model_copy(update={"rendered": template.render(request.chat(), to_answer=True)})
+            request.model_copy(
+                update={"rendered": self.template.render(request.chat(), to_answer=True)}
+            )
             for request in requests
         ]
 
@@ -97,14 +105,13 @@ class TransformersCaller:
         requests = processes.share(requests)
         if not requests:
             return
-        template = chat_template(self.model, self.params, self.key)
         where = (self.model.model, self.model.revision, self.key)
         weights = load_policy(*where, self.policy, fast_dtype(self.params.dtype))
         if self.params.batch_size:
             batch_size = self.params.batch_size
         else:
             batch_size = CPU_BATCH_SIZE if device().type == "cpu" else ACCELERATOR_BATCH_SIZE
-        answer_requests(weights, template, requests, batch_size, tally.keep)
+        answer_requests(weights, self.template, requests, batch_size, tally.keep)
 
 
 def chat_template(model: TransformersModel, params: GenerateParams, key: str) -> ChatTemplate:

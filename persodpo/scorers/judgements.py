@@ -25,7 +25,7 @@ BatchJudge = Callable[[Sequence[Texts]], Iterator[list[tuple[Texts, Judgement]]]
 DECIMALS = 6
 
 
-def kept(
+def cached_judge(
     identity: Mapping[str, object], load: Callable[[], BatchJudge], folder: Path | None = None
 ) -> Judge:
     """Make a judge that remembers.

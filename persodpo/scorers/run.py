@@ -20,7 +20,7 @@ from persodpo.scorers.coherence import score_embedding_coherence, score_unieval_
 from persodpo.scorers.consistency import score_consistency
 from persodpo.scorers.distance import score_distance
 from persodpo.scorers.entailment import score_entailment
-from persodpo.scorers.judgements import kept
+from persodpo.scorers.judgements import cached_judge
 from persodpo.scorers.logged import read_values
 from persodpo.scorers.metric import Judge, Metric, Values
 
@@ -113,14 +113,14 @@ def _computed(
 def _nli_judge(section: NliModel, batch_tokens: int, key: str) -> Judge:
     """C and UE share judgements where they share a model."""
     model = (section.model, section.revision)
-    return kept(
+    return cached_judge(
         {"judge": "nli", "version": nli.VERSION, "labels": section.labels, **identity(*model, key)},
         lambda: nli.NliJudge(*model, section.labels, batch_tokens, key),
     )
 
 
 def _word_vector_judge(vectors: str) -> Judge:
-    return kept(
+    return cached_judge(
         {
             "judge": "word vectors",
             "version": word_vectors.VERSION,
@@ -139,7 +139,7 @@ def _coherence_judge(params: ScorersParams) -> Judge:
         if isinstance(coh, EmbeddingCoherence)
         else (unieval, unieval.UniEvalJudge)
     )
-    return kept(
+    return cached_judge(
         {"judge": coh.scorer, "version": module.VERSION, **identity(*model, key)},
         lambda: load(*model, params.batch_tokens, key),
     )

@@ -10,8 +10,8 @@ from persodpo.errors import UserError
 from persodpo.loading import load_config
 from persodpo.model_params import TransformersModel
 from persodpo.pairing import Pair, pair_weights
-from persodpo.params import MethodParams, TrainParams
 from persodpo.records import Prompt
+from persodpo.train_params import MethodParams, TrainParams
 from persodpo.training.groups import group_pairs, tokenize_groups
 
 Rows = list[dict[str, Any]]

@@ -26,11 +26,11 @@ from persodpo.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import TransformersModel
 from persodpo.models import ADAPTER_FILE, identity
 from persodpo.pairing import Pair
-from persodpo.params import LoraParams, MethodParams, TrainParams
 from persodpo.records import Prompt, write_text
 from persodpo.stage import cache_folder
+from persodpo.train_params import LoraParams, MethodParams, TrainParams
 from persodpo.training.batches import plan_passes, steps_per_epoch
-from persodpo.training.checkpoints import held, run_folder
+from persodpo.training.checkpoints import locked_run, run_folder
 from persodpo.training.collator import PromptCollator
 from persodpo.training.layout import choose_layout
 from persodpo.training.reference import reference_logps
@@ -111,7 +111,7 @@ def train_policy(
             "sharded": [os.environ.get(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED")],
         },
     )
-    with held(folder) as checkpoint:
+    with locked_run(folder) as checkpoint:
         trainer = _trainer(rows, method, params, base, tokenizer, folder)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         # beside the policy, so that it takes its place in one step

@@ -20,7 +20,7 @@ from trl import DPOTrainer
 
 from persodpo import processes
 from persodpo.errors import UserError
-from persodpo.params import LossKind
+from persodpo.train_params import LossKind
 from persodpo.training.collator import Batch
 from persodpo.training.loss import (
     AnswerLogps,
