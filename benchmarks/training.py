@@ -28,7 +28,7 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
 from persodpo.chat_template import ChatTemplate
-from persodpo.loading import device, fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.loading import device, device_name, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.model_params import TransformersModel
 from persodpo.pairing import Pair, pair_rows, pair_texts
 from persodpo.params import load_params
@@ -172,7 +172,7 @@ def speed(
     pairs, _ = replay_pairs(prompts)
     answers = {(p.prompt_id, s[0].content) for p in pairs for s in (p.chosen, p.rejected)}
     echo(f"{len(pairs)} pairs of {len(answers)} different answers to {prompts} prompts; {dtype} "
-         f"on {_machine()}")  # fmt: skip
+         f"on {device_name()}")  # fmt: skip
     ours = _measured("ours", prompts, dtype, 1, 1.0)
     rates = {}
     for size in [int(each) for each in batches.split(",")]:
@@ -188,12 +188,6 @@ def speed(
     # in a process of its own as well, since it needs memory for both trainers
     command = [sys.executable, "-m", "benchmarks.training", "gradients", "--dtype", dtype]
     subprocess.run([*command, "--prompts", str(compared)], check=True)  # noqa: S603
-
-
-def _machine() -> str:
-    if device().type == "cpu":
-        return f"{torch.get_num_threads()} CPU threads"
-    return torch.cuda.get_device_name() if device().type == "cuda" else str(device())
 
 
 def _measured(which: str, prompts: int, dtype: str, size: int, share: float) -> dict[str, float]:
@@ -344,7 +338,7 @@ def full(dtype: str = "bfloat16", prompts_at_once: int = 8) -> None:
         ready = time.perf_counter()
         trainer.train()
         end = time.perf_counter()
-    echo(f"{len(pairs)} pairs, SmolLM2-135M with LoRA in {dtype} on {_machine()}: references "
+    echo(f"{len(pairs)} pairs, SmolLM2-135M with LoRA in {dtype} on {device_name()}: references "
          f"{ready - begin:.0f} s, training {end - ready:.0f} s, {len(pairs) / (end - begin):.2f} "
          "pairs a second over both")  # fmt: skip
 

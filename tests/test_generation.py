@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import SMOLLM2, chat_template, transformers_model
+from conftest import ROOT, SMOLLM2, chat_template, transformers_model
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from tiny_models import CHATML
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
 
 from persodpo.generation import generate_responses, local
@@ -16,6 +17,7 @@ from persodpo.generation.local import TransformersCaller, answer_requests
 from persodpo.generation.prefill import read_prompts
 from persodpo.loading import load_causal_lm
 from persodpo.model_params import ReferenceModel
+from persodpo.params import load_params
 from persodpo.prompts import parse_response
 from persodpo.records import Prompt
 
@@ -301,3 +303,38 @@ def test_a_prompt_that_ends_inside_the_thoughts(tokenizer, template):
     assert stop.length == {}
     stop(torch.tensor([draft + rest]), torch.empty(0))
     assert stop.length == {0: len(draft + rest)}
+
+
+def test_tokens_that_went_into_thoughts_on_this_machine(
+    chat_model, tmp_path, prompts, generate, capsys
+):
+    """The template has opened the thoughts, and the model never ends them."""
+    for file in chat_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    opened = CHATML.replace("assistant\n'", "assistant\n<think>\n'")
+    (tmp_path / "chat_template.jinja").write_text(opened)
+    model = transformers_model(tmp_path)
+    rows = generate_responses("m", model, prompts[:2], generate, 60).responses
+    assert [(row.raw, row.words, row.contract) for row in rows] == [("", 0, "none")] * 2
+    plain = generate_responses("m", transformers_model(chat_model), prompts[:2], generate, 60)
+    assert all(row.thoughts for row in rows)
+    assert all(row.raw and row.thoughts is None for row in plain.responses)
+    told = capsys.readouterr().err
+    assert "models.m: 2 of 2 answers are empty, because their tokens went into thoughts" in told
+    assert "by models.m.chat_template_kwargs" in told
+
+
+@pytest.mark.parametrize(("max_tokens", "is_told"), [(94, False), (93, True)])
+def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_told(
+    tiny_model, prompts, generate, capsys, max_tokens, is_told
+):
+    """A word takes about 1.4 tokens and the format 10, so 60 words want 94."""
+    model = transformers_model(tiny_model, max_tokens=max_tokens)
+    generate_responses("m", model, prompts[:1], generate, 60)
+    assert ("tokens hold about" in capsys.readouterr().err) == is_told
+
+
+def test_the_default_allows_no_more_words_than_its_tokens_hold():
+    params = load_params(ROOT / "params.yaml")
+    assert params.generate.max_tokens >= 10 + 1.4 * params.sample.max_words
+    assert params.generate.dtype == params.train.dtype == "float32"

@@ -205,6 +205,18 @@ def test_a_mistake_is_told_by_the_command_that_keeps_dvc_yaml(workspace, file, t
     workspace.run("git", "checkout", "-q", "--", ".")
 
 
+def test_the_recipe_for_single_answers_times_measures_them(workspace):
+    """docs/evaluation.md's: no time comes from the cache, where prompts were answered together."""
+    recipe = (ROOT / "docs/evaluation.md").read_text().split("```bash\n")[1].split("```")[0]
+    assert "generate.batch_size=1\n" in recipe
+    workspace.run("bash", "-ec", recipe.replace("batch_size=1\n", "batch_size=1 baseline@base\n"))
+    rows = read_rows(workspace.folder / "artifacts/evaluations/base.jsonl", Evaluated)
+    assert {row.response.batch_size for row in rows} == {1}
+    assert len({row.response.seconds for row in rows}) == len(rows)
+    workspace.run("git", "checkout", "-q", "--", ".")
+    workspace.run("dvc", "checkout", "-q")
+
+
 def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):
     """Also in a copy of the workspace, where DVC runs temporary experiments."""
     generation = "artifacts/generation/smollm2_greedy.json"
