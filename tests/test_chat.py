@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
-from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
+from workspace import change_params
 
 from persodpo.chat import conversation as conversation_module
 from persodpo.chat.candidates import find_policies, load_candidates
@@ -32,20 +32,13 @@ from persodpo.chat.terminal import talk
 from persodpo.cli import app, main
 from persodpo.errors import UserError
 from persodpo.generation import generate_responses
-from persodpo.params import PARAMS_FILE, load_params
+from persodpo.params import load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Answer, Prompt, write_rows
 from persodpo.stage import ARTIFACTS
 
 PERSONA = ("I like castles.", "I live in [bold]York[/bold].")
 ADAPTERS = {"dpo": 1, "persodpo": 2}
-
-
-def change_params(change):
-    yaml_file = YAML()
-    params = yaml_file.load(PARAMS_FILE)
-    change(params)
-    yaml_file.dump(params, PARAMS_FILE)
 
 
 @pytest.fixture(scope="module")

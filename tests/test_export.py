@@ -11,16 +11,16 @@ import torch
 import yaml
 from conftest import ROOT
 from peft import LoraConfig, PeftModel, get_peft_model
-from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from typer.testing import CliRunner
+from workspace import change_params
 
 import persodpo.export
 from persodpo.cli import app
 from persodpo.errors import UserError
 from persodpo.export import export_method
 from persodpo.generation import generate_responses
-from persodpo.params import PARAMS_FILE, load_params
+from persodpo.params import load_params
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Response, Score, write_rows
 from persodpo.scoring import Bounds, Scale
@@ -31,13 +31,6 @@ POLICY = ARTIFACTS / f"policies/{METHOD}"
 HUB, REVISION = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
 PAIRS = {"pool": {"responses": 24, "valid": 17, "missing_values": 0},
          "persodpo": {"pairs": 31, "prompts": 6}, "dpo": {"pairs": 12, "prompts": 5}}  # fmt: skip
-
-
-def change_params(change):
-    yaml_file = YAML()
-    params = yaml_file.load(PARAMS_FILE)
-    change(params)
-    yaml_file.dump(params, PARAMS_FILE)
 
 
 def set_base(name, revision=None):

@@ -5,12 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from ruamel.yaml import YAML
 
+from persodpo.params import PARAMS_FILE
+
 ROOT = Path(__file__).parents[1]
+
+
+def change_params(change: Callable[[dict], None], path: Path = PARAMS_FILE) -> None:
+    """Rewrites params.yaml with its comments; the path is taken from the working directory."""
+    yaml = YAML()
+    params = yaml.load(path)
+    change(params)
+    yaml.dump(params, path)
 
 
 class Workspace:
@@ -32,18 +43,17 @@ class Workspace:
         self.commit("start")
 
     def shrink(self, model: Path) -> None:
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        params = yaml.load(path)
-        params["sample"] |= {"n_train": 5, "n_valid": 3}
-        params["generate"] |= {"max_tokens": 8}
-        # the trained model isn't the first, so that nothing can take the one for the other
-        params["pool"] = ["reference", "smollm2_greedy"]
-        params["models"]["smollm2_greedy"]["model"] = str(model)
-        del params["train"]["methods"]["persodpo"]
-        params["train"]["warmup_steps"] = 0
-        params["train"]["lora"]["r"] = 2
-        yaml.dump(params, path)
+        def change(params: dict) -> None:
+            params["sample"] |= {"n_train": 5, "n_valid": 3}
+            params["generate"] |= {"max_tokens": 8}
+            # the trained model isn't the first, so that nothing can take the one for the other
+            params["pool"] = ["reference", "smollm2_greedy"]
+            params["models"]["smollm2_greedy"]["model"] = str(model)
+            del params["train"]["methods"]["persodpo"]
+            params["train"]["warmup_steps"] = 0
+            params["train"]["lora"]["r"] = 2
+
+        change_params(change, self.folder / PARAMS_FILE)
 
     def copy_to(self, folder: Path) -> Self:
         """The same workspace elsewhere: its files, git, DVC's cache, the cache of answers."""
