@@ -1,9 +1,13 @@
 """Shared parts of the tests: a tiny chat model, a whole run of the workflow, real prompts."""
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from remote_workspace import REMOTE
 from tiny_models import make_chat_model
@@ -62,28 +66,46 @@ def template(tokenizer) -> ChatTemplate:
     return chat_template(tokenizer)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one process of the tests fills and the others take."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    finished = base / f"{name}.finished"
+    with FileLock(base / f"{name}.lock"):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tokenizer, tmp_path_factory) -> Path:
     """A folder with a random Llama of 0.4 million weights and SmolLM2's tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    set_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        initializer_range=0.5,  # far from uniform predictions, so that differences show
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        set_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            initializer_range=0.5,  # far from uniform predictions, so that differences show
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "tiny", make)
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +117,21 @@ def chat_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_workspace(tmp_path_factory, tiny_model) -> Workspace:
+def finished(tmp_path_factory, tiny_model) -> Path:
+    """A folder with `finished_workspace` and what its first run printed."""
+
+    def make(folder: Path) -> None:
+        workspace = Workspace.create(folder / "workspace", tiny_model)
+        (folder / "first_run.txt").write_text(workspace.run("dvc", "repro"))
+        workspace.commit("first run")
+
+    return made_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="session")
+def finished_workspace(finished) -> Workspace:
     """A workspace whose whole workflow has run and is committed; change none but a copy of it."""
-    workspace = Workspace(tmp_path_factory.mktemp("finished"), tiny_model)
-    workspace.first_run = workspace.run("dvc", "repro")
-    workspace.commit("first run")
-    return workspace
+    return Workspace(finished / "workspace")
 
 
 @pytest.fixture(scope="session")

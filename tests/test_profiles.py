@@ -16,7 +16,7 @@ from persodpo.profiles import profile_text
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory, tiny_model):
-    return Workspace(tmp_path_factory.mktemp("workspace"), tiny_model)
+    return Workspace.create(tmp_path_factory.mktemp("workspace"), tiny_model)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_the_replay_through_dvc(logs, random_pool, tiny_model, tmp_path):
     """A clone of the authors' repository is named in one command, and `dvc repro pair` does it."""
     as_the_authors(logs, tmp_path / AUTHORS)
     (tmp_path / "clone").mkdir()
-    workspace = Workspace(tmp_path / "clone", tiny_model)
+    workspace = Workspace.create(tmp_path / "clone", tiny_model)
     command = ("-m", "persodpo", "profile", "replay", "--logs", f"../{AUTHORS}")
     workspace.python(*command)
     output = workspace.run("dvc", "repro", "pair")

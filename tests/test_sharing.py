@@ -4,7 +4,6 @@ The commands are those of docs/sharing.md. Who pulls has no package that runs mo
 only files are fetched the model's folder is out of reach, too.
 """
 
-import copy
 import hashlib
 import json
 import re
@@ -41,9 +40,7 @@ class Team(NamedTuple):
     def clone(self, folder: Path) -> Workspace:
         """A second person's workspace, on another path, as git alone makes it."""
         self.first.run("git", "clone", "-q", str(self.repository), str(folder))
-        second = copy.copy(self.first)
-        second.folder = folder
-        return second
+        return Workspace(folder)
 
 
 def shell(workspace: Workspace, commands: str) -> str:

@@ -1,6 +1,5 @@
 """A copy of the repository in which real DVC and real git run."""
 
-import copy
 import os
 import shutil
 import subprocess
@@ -27,8 +26,12 @@ def change_params(change: Callable[[dict], None], path: Path = PARAMS_FILE) -> N
 class Workspace:
     """A copy of the repository in its own git and DVC, with a tiny model and a tiny sample."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, model: Path) -> Self:
+        workspace = cls(folder)
         tracked = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"],
             cwd=ROOT, check=True, capture_output=True, text=True,
@@ -37,10 +40,11 @@ class Workspace:
             if name != "dvc.lock" and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
-        self.shrink(model)
-        self.python("-m", "persodpo.pipeline")
-        self.run("git", "init", "-q", "-b", "main")
-        self.commit("start")
+        workspace.shrink(model)
+        workspace.python("-m", "persodpo.pipeline")
+        workspace.run("git", "init", "-q", "-b", "main")
+        workspace.commit("start")
+        return workspace
 
     def shrink(self, model: Path) -> None:
         def change(params: dict) -> None:
@@ -58,9 +62,7 @@ class Workspace:
     def copy_to(self, folder: Path) -> Self:
         """The same workspace elsewhere: its files, git, DVC's cache, the cache of answers."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        twin = copy.copy(self)
-        twin.folder = folder
-        return twin
+        return type(self)(folder)
 
     def python(self, *arguments: str, fails: bool = False) -> str:
         return self.run(sys.executable, *arguments, fails=fails)
