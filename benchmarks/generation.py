@@ -30,16 +30,16 @@ import typer
 from transformers import pipeline
 
 from benchmarks import published
-from persodpo.chat_template import ChatTemplate
-from persodpo.generation.cache import AnswerCache
-from persodpo.generation.cost import estimate
-from persodpo.generation.local import CPU_BATCH_SIZE, TransformersCaller, answer_requests
-from persodpo.generation.remote import OpenAICaller
-from persodpo.generation.request import Request
-from persodpo.generation.tally import Tally
-from persodpo.loading import fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.model_params import OpenAIModel
-from persodpo.params import load_params
+from persodpo.config.models import OpenAIModel
+from persodpo.config.params import load_params
+from persodpo.generate.cache import AnswerCache
+from persodpo.generate.cost import estimate
+from persodpo.generate.local import CPU_BATCH_SIZE, TransformersCaller, answer_requests
+from persodpo.generate.remote import OpenAICaller
+from persodpo.generate.request import Request
+from persodpo.generate.tally import Tally
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.prompts import parse_response
 from persodpo.records import Answer
 

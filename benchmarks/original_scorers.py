@@ -15,10 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics.pairwise import cosine_similarity
 from transformers import pipeline
 
-from persodpo.loading import device
-from persodpo.models import locate
-from persodpo.records import Prompt, Response
-from persodpo.scorer_params import (
+from persodpo.config.scorers import (
     EmbeddingCoherence,
     NliConsistency,
     NliEntailment,
@@ -26,9 +23,12 @@ from persodpo.scorer_params import (
     UniEvalCoherence,
     WordVectorDistance,
 )
-from persodpo.scorers.checkpoints import load_classifier, load_seq2seq
-from persodpo.scorers.stopwords import STOP_WORDS
-from persodpo.scorers.word_vectors import load_word_vectors
+from persodpo.models.loading import device
+from persodpo.models.locations import locate
+from persodpo.records import Prompt, Response
+from persodpo.score.judges.checkpoints import load_classifier, load_seq2seq
+from persodpo.score.judges.stopwords import STOP_WORDS
+from persodpo.score.judges.word_vectors import load_word_vectors
 
 # UniEval's questions about a dialogue (Zhong et al., EMNLP 2022, appendix), in their code's order.
 QUESTIONS = (

@@ -7,7 +7,7 @@
     python -m benchmarks.pairing scale      time and memory on random pools of growing size
 
 The logs are read from FOCUS_LOGS (../shared/focus_logs; a clone of the paper's repository has them
-under other names, see persodpo/profiles.py).
+under other names, see persodpo/config/profiles.py).
 """
 
 import os
@@ -24,19 +24,19 @@ import pandas as pd
 import typer
 
 from benchmarks import original_pairs, published
-from persodpo.generation import generate_responses
-from persodpo.pair_numbers import pair_metrics
-from persodpo.pair_params import PairingParams, ScoringParams
-from persodpo.pairing import form_pair_sets, select_pairs
-from persodpo.params import Params, load_params
-from persodpo.pool import evaluated_table
-from persodpo.profiles import profile_text
+from persodpo.config.pair import PairingParams, ScoringParams
+from persodpo.config.params import Params, load_params
+from persodpo.config.profiles import profile_text
+from persodpo.generate.run import generate_responses
+from persodpo.pair.numbers import pair_metrics
+from persodpo.pair.pairing import form_pair_sets, select_pairs
+from persodpo.pair.pool import evaluated_table
+from persodpo.pair.scoring import fit_scale, score_table
 from persodpo.prompts import parse_response
 from persodpo.records import Evaluated, write_rows, write_text
-from persodpo.sampling import sample_prompts
-from persodpo.scorers import declared_metrics
-from persodpo.scorers.run import score_responses
-from persodpo.scoring import fit_scale, score_table
+from persodpo.sample.draw import sample_prompts
+from persodpo.score import declared_metrics
+from persodpo.score.run import score_responses
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 QUANTILES = [(0.4, 0.6), (0.1, 0.9), (0.25, 0.75), (0.5, 0.5), (0.3, 0.8), (0.0, 1.0)]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from persodpo.focus import read_dialogues
 from persodpo.prompts import parse_response, render_prompt
 from persodpo.records import Prompt
+from persodpo.sample.focus import read_dialogues
 
 FOCUS_LOGS = Path(os.environ.get("FOCUS_LOGS", "../shared/focus_logs"))
 METRICS = {"coh": "Coh-UniEval", "c": "C Score", "ue": "UE Score", "p": "Persona Distance"}

@@ -29,17 +29,17 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from benchmarks import published
 from benchmarks.original_scorers import original_loop
-from persodpo.nli.pairs import load_pairs
-from persodpo.nli.params import ClassifierParams, load_nli_params
-from persodpo.nli.training import measure, train_classifier
-from persodpo.params import load_params
+from persodpo.config.params import load_params
+from persodpo.config.scorers import ScorersParams, UniEvalCoherence
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response
-from persodpo.scorer_params import ScorersParams, UniEvalCoherence
-from persodpo.scorers.nli import class_name
-from persodpo.scorers.run import score_responses
-from persodpo.scorers.unieval import UniEvalJudge, fit, question
-from persodpo.scorers.word_vectors import WordVectorJudge, load_word_vectors
+from persodpo.score.judges.nli import class_name
+from persodpo.score.judges.unieval import UniEvalJudge, fit, question
+from persodpo.score.judges.word_vectors import WordVectorJudge, load_word_vectors
+from persodpo.score.run import score_responses
+from persodpo.score.train_nli.pairs import load_pairs
+from persodpo.score.train_nli.params import ClassifierParams, load_nli_params
+from persodpo.score.train_nli.training import measure, train_classifier
 
 sys.path.append("tests")
 from tiny_models import corpus, make_t5

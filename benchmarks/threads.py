@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 import typer
 
-from persodpo.chat_template import ChatTemplate
-from persodpo.generation.local import TransformersCaller, answer_requests
-from persodpo.loading import load_causal_lm, load_tokenizer
-from persodpo.params import load_params
-from persodpo.sampling import sample_prompts
+from persodpo.config.params import load_params
+from persodpo.generate.local import TransformersCaller, answer_requests
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import load_causal_lm, load_tokenizer
+from persodpo.sample.draw import sample_prompts
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo

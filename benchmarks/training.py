@@ -27,19 +27,19 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
-from persodpo.chat_template import ChatTemplate
-from persodpo.loading import device, device_name, fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.model_params import TransformersModel
-from persodpo.pairing import Pair, pair_rows, pair_texts
-from persodpo.params import load_params
-from persodpo.records import Prompt
-from persodpo.sampling import sample_prompts
-from persodpo.train_params import MethodParams, TrainParams
-from persodpo.training.batches import plan_passes, steps_per_epoch
-from persodpo.training.collator import PromptCollator
-from persodpo.training.reference import reference_logps
-from persodpo.training.rows import training_rows
-from persodpo.training.trainer import ScoreWeightedDPOTrainer
+from persodpo.config.models import TransformersModel
+from persodpo.config.params import load_params
+from persodpo.config.train import MethodParams, TrainParams
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import device, device_name, fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.pair.pairing import pair_rows, pair_texts
+from persodpo.records import Pair, Prompt
+from persodpo.sample.draw import sample_prompts
+from persodpo.train.batches import plan_passes, steps_per_epoch
+from persodpo.train.collator import PromptCollator
+from persodpo.train.reference import reference_logps
+from persodpo.train.rows import training_rows
+from persodpo.train.trainer import ScoreWeightedDPOTrainer
 
 sys.path.append("tests")
 from tiny_models import perturb

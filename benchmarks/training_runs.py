@@ -23,14 +23,13 @@ import typer
 
 from benchmarks.training import BASE, DATE, MAX_WORDS, SMOLLM2, method, replay_pairs, settings
 from persodpo import processes as together
-from persodpo.generation import generate_responses
-from persodpo.pairing import Pair
-from persodpo.params import load_params
-from persodpo.records import Prompt, read_rows, write_rows
+from persodpo.config.params import load_params
+from persodpo.generate.run import generate_responses
+from persodpo.records import Pair, Prompt, read_rows, write_rows
 from persodpo.report.collapse import distinct
-from persodpo.sampling import sample_prompts
-from persodpo.stage import ARTIFACTS
-from persodpo.training.run import train_policy
+from persodpo.runner import ARTIFACTS
+from persodpo.sample.draw import sample_prompts
+from persodpo.train.run import train_policy
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo
@@ -39,7 +38,7 @@ echo = typer.echo
 @app.command()
 def reference(prompts: int = 4) -> None:
     """The reference passes of a first start, and of a second with another beta."""
-    import persodpo.training.reference as module  # noqa: PLC0415
+    import persodpo.train.reference as module  # noqa: PLC0415
 
     pairs, asked = replay_pairs(prompts)
     original = module._compute

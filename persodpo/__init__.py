@@ -1,12 +1,19 @@
 """PersoDPO: persona-grounded dialogues in, a better persona-grounded chat model out.
 
-The flow, one module or folder per step:
-    focus, sampling, prompts   dialogues -> prompts, and the JSON contract of an answer
-    models, generation/        prompts -> responses of a pool of models
-    scorers/, nli/             responses -> raw sub-scores C, UE, P, Coh
-    scoring, pairing           sub-scores -> total scores -> preference pairs
-    training/                  pairs -> LoRA policies (score-weighted DPO)
-    evaluation, report         policies -> tables and plots
+One room per stage, in the order of the flow; a room uses the ground floor and the rooms before it:
+    config      params.yaml and dvc.yaml
+    sample      dialogues -> prompts
+    generate    prompts -> responses of a pool of models
+    score       responses -> values of metrics
+    pair        values -> total scores -> preference pairs
+    train       pairs -> policies
+    evaluate    candidates on the validation prompts
+    report      statistics, tables, figures, the page
+    share       export, model card, chat
+
+The ground floor is what several rooms use: errors, records (the rows between stages), prompts
+(the wording and the JSON contract), weights, tables (that users bring), models/ (on this machine),
+processes, value_cache, runner.
 """
 
 import logging

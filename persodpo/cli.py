@@ -1,5 +1,6 @@
-"""The command line beside the stages: cost of a run, profiles, export, chat, the cache of answers.
+"""The command line beside the stages: dvc.yaml in step, costs, profiles, export, chat, cache.
 
+python -m persodpo sync
 python -m persodpo estimate
 python -m persodpo profile paper | replay --logs FOLDER
 python -m persodpo export METHOD --to FOLDER
@@ -15,14 +16,15 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
+from persodpo.config.dvc_yaml import synchronise_files
+from persodpo.config.params import Params, load_params
+from persodpo.config.profiles import apply_profile
 from persodpo.errors import UserError
-from persodpo.generation import CALLERS, estimate_model
-from persodpo.generation.cache import AnswerCache, Damaged, Entry, Line
-from persodpo.params import Params, load_params
-from persodpo.profiles import apply_profile
+from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
+from persodpo.generate.run import CALLERS, estimate_model
 from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
-from persodpo.sampling import sample_prompts
-from persodpo.stage import ARTIFACTS
+from persodpo.runner import ARTIFACTS
+from persodpo.sample.draw import sample_prompts
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)
@@ -36,6 +38,15 @@ def main() -> None:
         app()
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+@app.command()
+def sync() -> None:
+    """Bring dvc.yaml and nli/dvc.yaml in step with params.yaml and the imports.
+
+    Run it after a change of `models`, `pool`, `train.methods` or `evaluate.baselines`.
+    """
+    synchronise_files()
 
 
 @app.command()
@@ -88,7 +99,7 @@ def export(
 ) -> None:
     """Write a trained method as a folder to share: model, adapter, prompt and model card."""
     # imported late, because torch takes seconds that the other commands need not wait
-    from persodpo.export import export_method  # noqa: PLC0415
+    from persodpo.share.export import export_method  # noqa: PLC0415
 
     facts = export_method(method, to, force)
     if facts.outdated:
@@ -119,7 +130,7 @@ def chat(
     raw: Annotated[bool, typer.Option("--raw", help="Show the models' raw texts.")] = False,
 ) -> None:
     """Talk to the base and the trained methods, side by side."""
-    from persodpo.chat.terminal import run_chat  # noqa: PLC0415 - as in export
+    from persodpo.share.chat.terminal import run_chat  # noqa: PLC0415 - as in export
 
     run_chat(chosen or [], persona or [], like, raw)
 

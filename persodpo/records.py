@@ -65,7 +65,7 @@ class Answer(Row):
             by itself), `length` (cut), `content_filter` or `refusal` (the server or the
             model wouldn't answer), `refused` (the server won't take the request), `other`;
             `reference` or `logged` (no model was called).
-        thoughts: What the model thought aloud (see `persodpo.thoughts`); None if it didn't.
+        thoughts: What the model thought aloud (see `persodpo.models.thoughts`); None if it didn't.
         error: Why the server refused the request.
         seconds: Wall-clock time of the call, or the answer's share of its batch's; None
             if unknown.
@@ -76,7 +76,7 @@ class Answer(Row):
         served_model: The model that the server says it ran; None for a local one.
         system_fingerprint: The server's mark of its configuration, if it gives one.
         dtype: The number format that a model on this machine computed in.
-        device: What it ran on (see `persodpo.loading.device_name`).
+        device: What it ran on (see `persodpo.models.loading.device_name`).
     """
 
     raw: str
@@ -106,7 +106,7 @@ class Response(Row):
         words: Number of blank-separated words of `answer`, or of `raw` without one.
         thoughts, error, seconds, batch_size, prompt_tokens, completion_tokens, reasoning_tokens,
             finish_reason, served_model, system_fingerprint, dtype, device: See `Answer`.
-        request_key: Key of the answer in the cache (see `persodpo.generation.request`);
+        request_key: Key of the answer in the cache (see `persodpo.generate.request`);
             None if no model was called.
     """
 
@@ -132,7 +132,7 @@ class Response(Row):
 
 
 class Score(Row):
-    """The raw sub-scores of one response; ranges are in `persodpo.scorers`.
+    """The raw sub-scores of one response; ranges are in `persodpo.score`.
 
     Attributes:
         id: The prompt's id.
@@ -156,6 +156,42 @@ class Evaluated(Row):
 
     response: Response
     score: Score
+
+
+class Message(Row):
+    """One message of a chat."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Pair(Row):
+    """A preference pair in TRL's conversational format, with where it comes from.
+
+    Attributes:
+        prompt: The user's message.
+        chosen: The better answer.
+        rejected: The worse answer.
+        prompt_id: The prompt's id.
+        model_chosen: Key of the model that gave the chosen answer.
+        model_rejected: Key of the model that gave the rejected answer.
+        score_chosen: S_total of the chosen answer.
+        score_rejected: S_total of the rejected answer.
+        cut_chosen: Whether the chosen text stops where the model was stopped at its most
+            tokens, so that it doesn't end as a turn does.
+        cut_rejected: The same of the rejected text.
+    """
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    prompt_id: str
+    model_chosen: str
+    model_rejected: str
+    score_chosen: float
+    score_rejected: float
+    cut_chosen: bool
+    cut_rejected: bool
 
 
 RowT = TypeVar("RowT", bound=Row)

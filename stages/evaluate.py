@@ -5,21 +5,53 @@ Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores)
 Params  launch, generate, scorers, sample.max_words, the model's section in models
 """
 
-from persodpo.evaluation import evaluate_candidate
-from persodpo.params import load_params
+from persodpo.config import StageParams, read_params
+from persodpo.config.evaluate import EvaluateParams
+from persodpo.config.generate import GenerateParams
+from persodpo.config.models import ModelParams
+from persodpo.config.scorers import ScorersParams
+from persodpo.config.sections import WordLimit
+from persodpo.evaluate import evaluate_candidate
 from persodpo.records import Prompt, read_rows, write_rows
-from persodpo.stage import ARTIFACTS, pick, run_stage
+from persodpo.runner import ARTIFACTS, pick, run_stage
+
+
+class Train(StageParams):
+    """What the stage reads of the training."""
+
+    model: str
+    methods: dict[str, object]
+
+
+class Params(StageParams):
+    """What the stage reads of params.yaml."""
+
+    evaluate: EvaluateParams
+    generate: GenerateParams
+    models: dict[str, ModelParams]
+    sample: WordLimit
+    scorers: ScorersParams
+    train: Train
 
 
 def main(candidate: str) -> None:
     """Run the stage for one key of evaluate.baselines or train.methods."""
-    params = load_params()
-    # before the prompts are read, so that a mistyped name is told first
-    pick(dict.fromkeys(params.candidates()), candidate, "evaluate.baselines + train.methods")
-    prompts = read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt)
-    rows = evaluate_candidate(candidate, ARTIFACTS / f"policies/{candidate}", prompts, params)
+    params = read_params(Params)
+    of_methods = dict.fromkeys(params.train.methods, params.train.model)
+    candidates = params.evaluate.baselines | of_methods
+    key = pick(candidates, candidate, "evaluate.baselines + train.methods")
+    rows = evaluate_candidate(
+        candidate,
+        key,
+        params.models[key],
+        ARTIFACTS / f"policies/{candidate}" if candidate in of_methods else None,
+        read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt),
+        params.generate,
+        params.scorers,
+        params.sample.max_words,
+    )
     write_rows(ARTIFACTS / f"evaluations/{candidate}.jsonl", rows)
 
 
 if __name__ == "__main__":
-    run_stage(main, "candidate")
+    run_stage("evaluate", main, "candidate")

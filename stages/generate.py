@@ -6,15 +6,26 @@ Writes  artifacts/responses/<model>.jsonl
 Params  launch, generate, models.<model>, sample.max_words
 """
 
-from persodpo.generation import generate_responses
-from persodpo.params import load_params
+from persodpo.config import StageParams, read_params
+from persodpo.config.generate import GenerateParams
+from persodpo.config.models import ModelParams
+from persodpo.config.sections import WordLimit
+from persodpo.generate import generate_responses
 from persodpo.records import Prompt, read_rows, write_rows
-from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
+from persodpo.runner import ARTIFACTS, pick, run_stage, write_json
+
+
+class Params(StageParams):
+    """What the stage reads of params.yaml."""
+
+    generate: GenerateParams
+    models: dict[str, ModelParams]
+    sample: WordLimit
 
 
 def main(model: str) -> None:
     """Run the stage for one key of models."""
-    params = load_params()
+    params = read_params(Params)
     settings = pick(params.models, model, "models")
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     generated = generate_responses(
@@ -25,4 +36,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "model")
+    run_stage("generate", main, "model")

@@ -9,29 +9,65 @@ Params  pool, scorers (the metrics' ranges), scoring, pairing, sample.max_words,
         train.methods (which sets are needed), train.weight_temperature (for the numbers)
 """
 
-from persodpo.pair_numbers import pair_metrics, plot_data, pool_metrics
-from persodpo.pairing import form_pair_sets, pair_rows, pair_texts
-from persodpo.params import load_params
-from persodpo.pipeline import refuse_stale_lists
-from persodpo.pool import read_pool
+from pydantic import PositiveFloat
+
+from persodpo.config import StageParams, read_params
+from persodpo.config.pair import PairingParams, ScoringParams
+from persodpo.config.scorers import ScorersParams
+from persodpo.config.sections import WordLimit
+from persodpo.pair import (
+    fit_scale,
+    form_pair_sets,
+    pair_metrics,
+    pair_rows,
+    pair_texts,
+    plot_data,
+    pool_metrics,
+    read_pool,
+    score_table,
+)
 from persodpo.records import Prompt, read_rows, write_rows, write_text
-from persodpo.scorers import declared_metrics
-from persodpo.scoring import fit_scale, score_table
-from persodpo.stage import ARTIFACTS, run_stage, write_json
+from persodpo.runner import ARTIFACTS, run_stage, write_json
+from persodpo.score import declared_metrics
 
 PAIRS = ARTIFACTS / "pairs"
 
 
+class Method(StageParams):
+    """What the stage reads of a method."""
+
+    pairs: str
+
+
+class Train(StageParams):
+    """What the stage reads of the training."""
+
+    methods: dict[str, Method]
+    weight_temperature: PositiveFloat
+
+
+class Params(StageParams):
+    """What the stage reads of params.yaml."""
+
+    pool: list[str]
+    sample: WordLimit
+    scorers: ScorersParams
+    scoring: ScoringParams
+    pairing: PairingParams
+    train: Train
+
+
 def main() -> None:
     """Run the stage."""
-    params = load_params()
-    refuse_stale_lists("pair", params)
+    params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     pool = read_pool(params.pool, prompts, ARTIFACTS)
     metrics = declared_metrics(params.scorers)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, params.scoring, metrics)
-    sets = form_pair_sets(table, params.pairing, params.needed_pair_sets())
+    sets = form_pair_sets(
+        table, params.pairing, {method.pairs for method in params.train.methods.values()}
+    )
 
     temperature = params.train.weight_temperature
     lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
@@ -47,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("pair", main)

@@ -8,18 +8,16 @@ Writes  results/{table1,comparison}.md, metrics.json, candidates.csv, figure2{a,
 Params  all sections: a result belongs to a whole params.yaml
 """
 
-from persodpo.params import load_params
-from persodpo.pipeline import refuse_stale_lists
-from persodpo.report.write import read_sources, write_results
-from persodpo.stage import ARTIFACTS, RESULTS, run_stage
+from persodpo.config.params import load_params
+from persodpo.report import read_sources, write_results
+from persodpo.runner import ARTIFACTS, RESULTS, run_stage
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    refuse_stale_lists("report", params)
     write_results(read_sources(params, ARTIFACTS), params, RESULTS)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("report", main)

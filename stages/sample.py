@@ -5,18 +5,25 @@ Writes  artifacts/prompts/train.jsonl, artifacts/prompts/valid.jsonl
 Params  sample
 """
 
-from persodpo.params import load_params
+from persodpo.config import StageParams, read_params
+from persodpo.config.sample import SampleParams
 from persodpo.records import write_rows
-from persodpo.sampling import sample_prompts
-from persodpo.stage import ARTIFACTS, run_stage
+from persodpo.runner import ARTIFACTS, run_stage
+from persodpo.sample import sample_prompts
+
+
+class Params(StageParams):
+    """What the stage reads of params.yaml."""
+
+    sample: SampleParams
 
 
 def main() -> None:
     """Run the stage."""
-    train, valid = sample_prompts(load_params().sample)
+    train, valid = sample_prompts(read_params(Params).sample)
     write_rows(ARTIFACTS / "prompts/train.jsonl", train)
     write_rows(ARTIFACTS / "prompts/valid.jsonl", valid)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("sample", main)

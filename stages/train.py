@@ -7,23 +7,42 @@ Params  launch, train (without the other methods), generate.date, sample.max_wor
         models.<train.model> what names it and what its chat template is given
 """
 
-from persodpo.pairing import Pair
-from persodpo.params import load_params
-from persodpo.records import Prompt, read_rows, write_text
-from persodpo.stage import ARTIFACTS, pick, run_stage, write_json
-from persodpo.training.run import train_policy
+from persodpo.config import StageParams, read_params
+from persodpo.config.models import ModelParams, TransformersModel
+from persodpo.config.sections import Day, WordLimit
+from persodpo.config.train import TrainParams
+from persodpo.records import Pair, Prompt, read_rows, write_text
+from persodpo.runner import ARTIFACTS, pick, run_stage, write_json
+from persodpo.train import train_policy
+
+
+class Generate(StageParams):
+    """What the stage reads of the generation."""
+
+    date: Day
+
+
+class Params(StageParams):
+    """What the stage reads of params.yaml."""
+
+    generate: Generate
+    models: dict[str, ModelParams]
+    sample: WordLimit
+    train: TrainParams
 
 
 def main(method: str) -> None:
     """Run the stage for one key of train.methods."""
-    params = load_params()
+    params = read_params(Params)
     settings = pick(params.train.methods, method, "train.methods")
+    base = params.models[params.train.model]
+    assert isinstance(base, TransformersModel)  # checked before the stage
     run = train_policy(
         read_rows(ARTIFACTS / f"pairs/{settings.pairs}.jsonl", Pair),
         read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt),
         settings,
         params.train,
-        params.trained_model(),
+        base,
         params.sample.max_words,
         params.generate.date,
         ARTIFACTS / f"policies/{method}",
@@ -34,4 +53,4 @@ def main(method: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "method")
+    run_stage("train", main, "method")

@@ -6,10 +6,10 @@ Writes  nli/models/<classifier>/ (a checkpoint or an adapter), nli/models/<class
 Params  its section in nli/params.yaml
 """
 
-from persodpo.nli.pairs import load_pairs
-from persodpo.nli.params import NLI_FOLDER, load_nli_params
-from persodpo.nli.training import measure, train_classifier
-from persodpo.stage import pick, run_stage, write_json
+from persodpo.runner import pick, run_stage, write_json
+from persodpo.score.train_nli.pairs import load_pairs
+from persodpo.score.train_nli.params import NLI_FOLDER, load_nli_params
+from persodpo.score.train_nli.training import measure, train_classifier
 
 
 def main(classifier: str) -> None:
@@ -23,4 +23,4 @@ def main(classifier: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "classifier")
+    run_stage(None, main, "classifier")

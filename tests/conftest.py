@@ -14,12 +14,13 @@ from tiny_models import make_chat_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 from workspace import ROOT, Workspace
 
-from persodpo.chat_template import ChatTemplate
-from persodpo.loading import load_tokenizer
-from persodpo.model_params import OpenAIModel, TransformersModel
-from persodpo.params import GenerateParams, load_params
+from persodpo.config.generate import GenerateParams
+from persodpo.config.models import OpenAIModel, TransformersModel
+from persodpo.config.params import load_params
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import load_tokenizer
 from persodpo.records import Prompt
-from persodpo.sampling import sample_prompts
+from persodpo.sample.draw import sample_prompts
 
 # no deadline: a busy machine isn't a failure
 settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from persodpo.models import locate
+from persodpo.models.locations import locate
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, write_rows
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from ruamel.yaml import YAML
 
-from persodpo.params import PARAMS_FILE
+from persodpo.config.reading import PARAMS_FILE
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +41,7 @@ class Workspace:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         workspace.shrink(model)
-        workspace.python("-m", "persodpo.pipeline")
+        workspace.python("-m", "persodpo", "sync")
         workspace.run("git", "init", "-q", "-b", "main")
         workspace.commit("start")
         return workspace

@@ -1,4 +1,6 @@
-"""What people look at: all candidates on the validation prompts, in tables, figures and a page.
+"""report: all candidates on the validation prompts, in tables, figures and a page.
+
+In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out: results/.
 
     results.py      reads the evaluations: one table of all answers with all their scores
     collapse.py     measures of a model that says the same to everybody
@@ -13,3 +15,7 @@
 
 None of these needs a model library.
 """
+
+from persodpo.report.write import read_sources, write_results
+
+__all__ = ["read_sources", "write_results"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.params import Params
+from persodpo.config.params import Params
 from persodpo.report.comparison import CONFIDENCE, RESAMPLES
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE

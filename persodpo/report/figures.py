@@ -72,7 +72,7 @@ def pairs_figure(histograms: Mapping[str, tuple[str, pd.DataFrame]]) -> list[alt
 
     Args:
         histograms: By the column that is counted, its title and the table of
-            `persodpo.pair_numbers.histogram`: that column and one of shares per group.
+            `persodpo.pair.numbers.histogram`: that column and one of shares per group.
     """
     charts = []
     for column, (title, table) in histograms.items():

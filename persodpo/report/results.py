@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from persodpo.config.params import Params
 from persodpo.errors import UserError
-from persodpo.params import Params
-from persodpo.pool import evaluated_table
+from persodpo.pair.pool import evaluated_table
+from persodpo.pair.scoring import Scale, score_table
 from persodpo.records import Evaluated, Response, read_rows
-from persodpo.scorers import declared_metrics
-from persodpo.scorers.metric import Metric
-from persodpo.scoring import Scale, score_table
-from persodpo.stage import read_json
+from persodpo.runner import read_json
+from persodpo.score import declared_metrics
+from persodpo.score.metric import Metric
 
 
 class Results(NamedTuple):
@@ -21,10 +21,10 @@ class Results(NamedTuple):
 
     Attributes:
         table: One row per candidate and prompt, candidates and prompts each in their order: the
-            columns of `persodpo.pool.evaluated_table` (`model` is the candidate), `failed` (1 if
+            columns of `persodpo.pair.evaluated_table` (`model` is the candidate), `failed` (1 if
             the response breaks the JSON contract, else 0), `seconds` and `batch_size`
             (NaN if unknown), `computed` (number format and device of an answer that was computed
-            here, else None), and the scores of `persodpo.scoring.score_table`.
+            here, else None), and the scores of `persodpo.pair.scoring.score_table`.
         metrics: What the values of each metric mean, in the order of the columns.
         pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
     """

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from persodpo.config.params import Params
 from persodpo.errors import UserError
-from persodpo.params import Params
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report.comparison import compare
 from persodpo.report.documents import comparison, facts, page_blocks, table_1
@@ -24,7 +24,7 @@ from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import BASE, headline, summarise_all
 from persodpo.report.tables import titles
-from persodpo.stage import write_json
+from persodpo.runner import write_json
 
 # Each method is compared with these, where they are candidates.
 REFERENCES = (BASE, "dpo")

@@ -1,0 +1,239 @@
+"""Keep dvc.yaml in step with params.yaml and with the imports of the stage scripts.
+
+    python -m persodpo sync
+
+Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
+an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
+and report gather, the files of logged responses and of the scorers, the folders of local models,
+the metrics of every model and method, the curves, and the package's modules among each stage's
+dependencies; these also in nli/dvc.yaml.
+Comments and all else stay as they are.
+"""
+
+import ast
+import io
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from persodpo.config.models import LoggedModel, ModelParams, TransformersModel
+from persodpo.config.params import Params, load_params
+from persodpo.config.reading import PARAMS_FILE
+from persodpo.config.yaml12 import load_yaml
+from persodpo.errors import UserError
+from persodpo.records import write_text
+
+# What the report reads beside the artifacts: the paper's rows; template, style, script of its page.
+REPORT_FILES = ["data/published/table1.csv", "persodpo/report/assets"]
+DVC_FILE = Path("dvc.yaml")
+NLI_DVC_FILE = Path("nli/dvc.yaml")
+PACKAGE = "persodpo"
+# They hold messages and checks: they can end a stage, and change no result.
+NO_DEPENDENCIES = {Path("persodpo/errors.py")}
+# Stages that gather the outputs of others, whose lists DVC can't template.
+GATHERING = ("pair", "report")
+# Column of the training log that each plot over the steps shows.
+CURVES = {
+    "loss": "loss/total",
+    "gradient_norm": "grad_norm",
+    "reward_margin": "rewards/margins",
+    "reward_accuracy": "rewards/accuracies",
+}
+
+
+def synchronise_files() -> None:
+    """Rewrite dvc.yaml and nli/dvc.yaml."""
+    yaml = YAML()
+    yaml.width = 100
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    params = load_params(PARAMS_FILE)
+    for file in (DVC_FILE, NLI_DVC_FILE):
+        document = _document(yaml, file)
+        if file == DVC_FILE:
+            synchronise(document, params)
+        else:
+            synchronise_nli(document)
+        text = io.StringIO()
+        yaml.dump(document, text)
+        write_text(file, text.getvalue())
+
+
+def _document(yaml: YAML, file: Path) -> Any:
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: can't be read as YAML ({reason}).") from error
+
+
+def synchronise(document: dict[str, Any], params: Params) -> None:
+    """Bring a loaded dvc.yaml in step, in place.
+
+    Args:
+        document: The mapping in dvc.yaml.
+        params: The parameters.
+    """
+    fan_in = fan_in_files(params)
+    for name, stage in document["stages"].items():
+        body = stage.get("do", stage)
+        modules = source_files(_script(body["cmd"]))
+        gathered = fan_in.get(name, [])
+        written_by_hand = [
+            dependency
+            for dependency in body.get("deps", [])
+            if dependency.startswith(("artifacts/", "${"))
+            and not dependency.startswith(_folders(gathered))
+        ]
+        body["deps"] = [*written_by_hand, *gathered, *modules]
+    document["metrics"] = [
+        *(f"artifacts/generation/{model}.json" for model in params.pool),
+        "artifacts/pairs/metrics.json",
+        *(f"artifacts/training/{method}.json" for method in params.train.methods),
+        "results/metrics.json",
+    ]
+    for plot in document["plots"]:
+        for name, settings in plot.items():
+            if name in CURVES:
+                settings["y"] = {
+                    f"artifacts/training/{method}.csv": CURVES[name]
+                    for method in params.train.methods
+                }
+
+
+def refuse_stale_lists(stage: str, params: Params) -> None:
+    """End a stage whose fan-in list in dvc.yaml isn't that of params.yaml.
+
+    DVC wouldn't know of files that the stage reads, and so neither make nor watch them.
+
+    Raises:
+        UserError: The lists differ.
+    """
+    if not DVC_FILE.is_file():  # run by hand, without DVC
+        return
+    stages = load_yaml(DVC_FILE)["stages"]
+    _tell_unwatched(stages, params)
+    declared = stages[stage]["deps"]
+    gathered = fan_in_files(params)[stage]
+    folders = _folders(gathered)
+    expected = {file for file in gathered if file.startswith("artifacts/")}
+    if {file for file in declared if file.startswith(folders)} != expected:
+        raise UserError(
+            f"{DVC_FILE}: the files that the stage {stage} gathers aren't those of params.yaml; "
+            "run python -m persodpo sync, then dvc repro."
+        )
+
+
+def _tell_unwatched(stages: Mapping[str, Any], params: Params) -> None:
+    """Say so where a stage reads a local file or folder that DVC doesn't know of."""
+    for name, files in fan_in_files(params).items():
+        declared = stages[name].get("do", stages[name])["deps"]
+        for file in files:
+            if not file.startswith("artifacts/") and file not in declared:
+                sys.stderr.write(
+                    f"{file}: DVC doesn't watch it for the stage {name}, so a change of it runs "
+                    "nothing; run python -m persodpo sync\n"
+                )
+
+
+def synchronise_nli(document: dict[str, Any]) -> None:
+    """Bring a loaded nli/dvc.yaml, whose stage runs in that folder, in step, in place."""
+    body = document["stages"]["train"]["do"]
+    modules = [f"../{path}" for path in source_files(_script(body["cmd"]))]
+    body["deps"] = [*(dep for dep in body["deps"] if dep.startswith("${")), *modules]
+
+
+def fan_in_files(params: Params) -> Mapping[str, list[str]]:
+    """The files that a stage gathers from all instances of other stages, or params.yaml names.
+
+    Of what models and scorers name, local files and folders count, not packages or Hugging Face
+    ids. Each is a dependency of all models of the pool or all baselines, because DVC can't
+    template one for some of them; a change costs the others seconds, since their answers are
+    cached.
+    """
+    pool = _local([params.models[key] for key in params.pool])
+    baselines = _local([params.models[key] for key in params.evaluate.baselines.values()])
+    trained = _local([params.trained_model()])
+    judged = [name for name in params.scorers.files() if Path(name).exists()]
+    return {
+        "generate": pool,
+        "baseline": [*baselines, *judged],
+        "score": judged,
+        "train": trained,
+        "evaluate": [*trained, *judged],
+        "pair": [
+            f"artifacts/{kind}/{model}.jsonl"
+            for kind in ("responses", "scores")
+            for model in params.pool
+        ],
+        "report": [
+            *(f"artifacts/evaluations/{name}.jsonl" for name in params.candidates()),
+            *(f"artifacts/training/{name}.csv" for name in params.train.methods),
+            *REPORT_FILES,
+        ],
+    }
+
+
+def _local(models: Iterable[ModelParams]) -> list[str]:
+    """The files of logged responses, and the folders of models on this machine."""
+    named = [
+        model.file if isinstance(model, LoggedModel) else model.model
+        for model in models
+        if isinstance(model, LoggedModel)
+        or (isinstance(model, TransformersModel) and Path(model.model).is_dir())
+    ]
+    return list(dict.fromkeys(named))
+
+
+def _folders(files: Iterable[str]) -> tuple[str, ...]:
+    """The folders of artifacts, all of whose files belong to the list."""
+    return tuple({f"{Path(file).parent}/" for file in files if file.startswith("artifacts/")})
+
+
+def _script(command: str) -> Path:
+    """The file of the module that a stage's command runs: `... python -m stages.pair ...`."""
+    words = command.split()
+    return Path(*words[words.index("-m") + 1].split(".")).with_suffix(".py")
+
+
+def source_files(script: Path) -> list[str]:
+    """The modules of the package on which a stage's results depend."""
+    return [str(path) for path in imported_files(script) if path not in NO_DEPENDENCIES]
+
+
+def imported_files(script: Path) -> list[Path]:
+    """A script and all modules of the package that it imports, directly or through others.
+
+    The imports are read from the source, so nothing is run. A package's
+    `__init__.py` counts as imported with each of its modules.
+    """
+    found: set[Path] = set()
+    open_files = [script]
+    while open_files:
+        file = open_files.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for module in _imports(file):
+            parts = module.split(".")
+            if parts[0] == PACKAGE:
+                # `from a.b import c` imports a, a.b and, if c is a module, a.b.c
+                paths = [Path(*parts[:n]) for n in range(1, len(parts) + 1)]
+                open_files += [
+                    source
+                    for path in paths
+                    for source in (path.with_suffix(".py"), path / "__init__.py")
+                    if source.is_file()
+                ]
+    return sorted(found)
+
+
+def _imports(file: Path) -> Iterable[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,0 +1,174 @@
+"""The sections below `models` in `params.yaml`, one per backend.
+
+Every key is mandatory; its meaning is explained where its value stands, in
+`params.yaml` or docs/generation.md.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
+
+from persodpo.config.sections import Section, Seed, Text
+
+# What a call says of itself already, or what would make its reply another kind of reply.
+_CALL_NAMES = {
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
+    "response_format", "n", "stream", "stream_options", "tools", "tool_choice", "functions",
+    "max_new_tokens", "prompt",
+}  # fmt: skip
+_TEMPLATE_NAMES = {
+    "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize",
+    "continue_final_message", "return_dict", "return_tensors", "strftime_now",
+    "sanitize_control_tokens", "padding", "truncation", "max_length", "tokenizer_kwargs",
+    "return_assistant_tokens_mask", "conversation",
+}  # fmt: skip
+# The last word of a name under which a key is handed over, and values that look like one.
+_SECRET_WORDS = {
+    "key", "apikey", "token", "auth", "authorization", "authorisation", "bearer", "cookie",
+    "password", "passwd", "secret", "credential", "credentials",
+}  # fmt: skip
+_NO_SECRETS = {"prompt_cache_key"}
+_SECRET_VALUE = re.compile(
+    r"\b(sk|gsk|xai)-[A-Za-z0-9_-]{12,}|\b(hf|ghp|gho)_[A-Za-z0-9]{12,}|\bAIza[A-Za-z0-9_-]{20,}"
+    r"|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{10,}\.|^(Bearer|Basic)\s"
+)
+
+
+class TransformersModel(Section):
+    """A model that answers on this machine (named as `persodpo.models.locations` says)."""
+
+    backend: Literal["transformers"]
+    model: Text
+    revision: Text | None
+    persona: bool
+    temperature: NonNegativeFloat
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+    max_tokens: PositiveInt | None
+    chat_template_kwargs: dict[str, JsonValue] | None
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _free_names(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        for name in value or ():
+            if name in _TEMPLATE_NAMES:
+                raise ValueError(f"{name} is given to the template anyway; take it out")
+        return value
+
+
+class OpenAIModel(Section):
+    """A model behind a server that speaks OpenAI's chat API (see docs/generation.md).
+
+    A setting that is null is left to the server.
+    """
+
+    backend: Literal["openai"]
+    model: Text
+    base_url: Text
+    api_key_env: str | None
+    persona: bool
+    temperature: NonNegativeFloat | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    seed: Seed | None
+    sample_index: NonNegativeInt
+    max_tokens: PositiveInt | None
+    response_format: Literal["text", "json_object"]
+    extra_body: dict[str, JsonValue] | None
+    served_model: Literal["same", "any"]
+    concurrency: PositiveInt
+    requests_per_minute: PositiveInt | None
+    tokens_per_minute: PositiveInt | None
+    timeout_seconds: PositiveFloat
+    attempts: PositiveInt
+
+    # Neither message shows the value: somebody may have put a key there.
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_of_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError(
+                "this must be the name of an environment variable in capital letters, such as "
+                "OPENAI_API_KEY, never the key itself"
+            )
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _free_and_open(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        for name in value or ():
+            if name.lower() in _CALL_NAMES:
+                raise ValueError(
+                    f"{name} has a setting of its own or can't be changed; take it out"
+                )
+        secret = _secret_name(value)
+        if secret is not None:
+            raise ValueError(
+                f"{secret} looks like a secret, and this goes into caches and dvc.lock; name the "
+                "variable that holds the key in api_key_env"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        try:
+            sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # its own message shows what stands at the port's place
+            sound = False
+        if not sound:
+            raise ValueError("this must be an address such as http://localhost:8000/v1")
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError(
+                "this must be a plain address without a user, a password or a query; "
+                "name the variable that holds the key in api_key_env"
+            )
+        return value.rstrip("/")
+
+
+def _secret_name(value: Any, path: str = "") -> str | None:
+    """Where in a value a secret stands, by a field's name or its look; None if nowhere."""
+    fields = value.items() if isinstance(value, dict) else enumerate(value or ())
+    for name, inner in fields:
+        where = f"{path}.{name}".lstrip(".")
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(name)) or [""]
+        is_named = words[-1].lower() in _SECRET_WORDS and name not in _NO_SECRETS
+        if is_named or (isinstance(inner, str) and _SECRET_VALUE.search(inner)):
+            return where
+        if isinstance(inner, dict | list):
+            found = _secret_name(inner, where)
+            if found is not None:
+                return found
+    return None
+
+
+class LoggedModel(Section):
+    """Responses that somebody already generated, in a CSV or JSON-lines file."""
+
+    backend: Literal["logged"]
+    file: Text
+    text_column: Text
+    id_column: Text | None
+    seconds_column: Text | None
+
+
+class ReferenceModel(Section):
+    """The data set's own answers, put into the JSON contract."""
+
+    backend: Literal["reference"]
+
+
+ModelParams = Annotated[
+    TransformersModel | OpenAIModel | LoggedModel | ReferenceModel,
+    Field(discriminator="backend"),
+]

@@ -1,0 +1,87 @@
+"""The sections `scoring` and `pairing` of `params.yaml`: from sub-scores to preference pairs.
+
+Every key is mandatory; its meaning is explained where its value stands, in
+`params.yaml`, and the formulas in `persodpo.pair.scoring` and `persodpo.pair.pairing`.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from persodpo.config.sections import Section, Seed
+
+Strategy = Literal["margin", "best_worst", "quantile", "valid_invalid"]
+PairText = Literal["raw", "rewrapped"]
+Quantile = Annotated[float, Field(ge=0, le=1)]
+
+
+class MetricWeights(Section):
+    """Weight of each metric in S_metric."""
+
+    c: NonNegativeFloat
+    ue: NonNegativeFloat
+    p: NonNegativeFloat
+    coh: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.c + self.ue + self.p + self.coh == 0:
+            raise ValueError("at least one of c, ue, p, coh must be above 0")
+        return self
+
+
+class LengthParams(Section):
+    """How an answer's length is scored."""
+
+    formula: Literal["quadratic", "bonus", "released"]
+    target: Literal["pool_mean", "limit"] | PositiveFloat
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _word_or_number(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = number and 0 < value < math.inf
+        if value not in ("pool_mean", "limit") and not number:
+            raise ValueError("this must be pool_mean, limit, or a number of words above 0")
+        return value
+
+
+class ScoringParams(Section):
+    """How sub-scores become a total score (paper, section 3.1)."""
+
+    normalisation: Literal["range", "minmax"]
+    weights: MetricWeights
+    w1: NonNegativeFloat
+    w2: NonNegativeFloat
+    length: LengthParams
+
+
+class PairingParams(Section):
+    """Which scored responses become preference pairs, and what a pair shows of them."""
+
+    strategy: Strategy
+    margin: NonNegativeFloat
+    low_quantile: Quantile
+    high_quantile: Quantile
+    text: PairText
+    unanswered: Literal["keep", "drop"]
+    max_per_prompt: PositiveInt | None
+    cap: Literal["random", "largest_margin"]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _quantiles_in_order(self) -> Self:
+        if self.low_quantile > self.high_quantile:
+            raise ValueError(
+                f"low_quantile is {self.low_quantile:g}, above high_quantile, which is "
+                f"{self.high_quantile:g}; swap them"
+            )
+        return self

@@ -1,0 +1,43 @@
+"""What all sections of params.yaml share: how strict they are, and types of their keys."""
+
+import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
+
+# Keys become file names, stage names and parts of DVC's dotted parameter paths.
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _day(value: str) -> str:
+    try:
+        # fromisoformat also takes weeks and days without dashes
+        is_day = str(datetime.date.fromisoformat(value)) == value
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise ValueError(f"this must be a day such as 2026-01-01, not {value!r}")
+    return value
+
+
+Day = Annotated[str, AfterValidator(_day)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, no unknown keys, no conversion of types, no inf or nan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class StageParams(Section):
+    """Base of what a stage reads: some sections of params.yaml, whatever else stands there."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class WordLimit(StageParams):
+    """What several stages read of the section `sample`: the most words an answer may have."""
+
+    max_words: PositiveInt

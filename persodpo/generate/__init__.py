@@ -1,0 +1,15 @@
+"""generate: prompts to responses, no call paid twice.
+
+In: `Prompt` rows and a section of `models`. Out: `Response` rows, and numbers of the calls.
+
+    run.py          answers of one model, by its backend: cache first, then calls
+    request.py      what is asked, and the key of an answer in the cache
+    cache.py        the cache of answers; cost.py estimate and budget; tally.py what a run cost
+    local.py        models on this machine; prefill.py, decoding.py how they answer together
+    remote.py       models behind a server; reply.py, faults.py, limits.py, served.py its sides
+    logged.py       answers that somebody published; golden.py the data set's own
+"""
+
+from persodpo.generate.run import estimate_model, generate_responses
+
+__all__ = ["estimate_model", "generate_responses"]

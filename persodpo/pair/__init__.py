@@ -1,0 +1,28 @@
+"""pair: sub-scores to total scores to preference pairs.
+
+In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and their numbers.
+
+    pool.py       all responses with their scores, joined and checked
+    scoring.py    from sub-scores to S_total
+    pairing.py    which responses are paired
+    numbers.py    numbers and plots of the pairs
+"""
+
+from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
+from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts
+from persodpo.pair.pool import evaluated_table, read_pool
+from persodpo.pair.scoring import Scale, fit_scale, score_table
+
+__all__ = [
+    "Scale",
+    "evaluated_table",
+    "fit_scale",
+    "form_pair_sets",
+    "pair_metrics",
+    "pair_rows",
+    "pair_texts",
+    "plot_data",
+    "pool_metrics",
+    "read_pool",
+    "score_table",
+]

@@ -1,0 +1,57 @@
+"""UE, utterance entailment: is the answer entailed by the persona, and by the reference?
+
+One point if the persona entails the answer, and a second if the reference entails
+it too, so the score is 0, 1 or 2. Source: PersoBench's code (Afzoon et al.,
+arXiv:2410.03198). The second premise may be the dialogue's last turn instead.
+"""
+
+from collections.abc import Sequence
+
+from persodpo.config.scorers import LoggedMetric, ScorersParams, SecondPremise
+from persodpo.records import Prompt
+from persodpo.score.consistency import stance
+from persodpo.score.metric import Judge, Metric, Values
+
+VERSION = 2
+
+
+def entailment_metric(params: ScorersParams) -> Metric:
+    """What the values of UE mean."""
+    if isinstance(params.ue, LoggedMetric):
+        label = "UE (logged)"
+    else:
+        label = "UE" if params.ue.second_premise == "reference" else "UE (last turn)"
+    return Metric(label, low=0, high=2, worst=0, version=VERSION)
+
+
+def score_entailment(
+    prompts: Sequence[Prompt],
+    answers: Sequence[str],
+    judge: Judge,
+    second_premise: SecondPremise,
+) -> Values:
+    """Score answers by what entails them.
+
+    Args:
+        prompts: One per answer.
+        answers: Shape (n,).
+        judge: Gives the probabilities of contradiction, neutral, entailment of a
+            (premise, hypothesis). The second premise is judged only where the first
+            entails the answer, because it can't change the value elsewhere.
+        second_premise: The reference answer, or the dialogue's last turn.
+
+    Returns:
+        Shape (n,): 0, 1 or 2.
+    """
+    first = judge([(" ".join(p.persona), a) for p, a in zip(prompts, answers, strict=True)])
+    points = [1 if stance(judgement) == 1 else 0 for judgement in first]
+    entailed = [i for i, point in enumerate(points) if point]
+    second = judge(
+        [
+            (p.reference if second_premise == "reference" else p.turns[-1], answers[i])
+            for i, p in ((i, prompts[i]) for i in entailed)
+        ]
+    )
+    for i, judgement in zip(entailed, second, strict=True):
+        points[i] += stance(judgement) == 1
+    return [float(point) for point in points]

@@ -1,0 +1,7 @@
+"""share: a policy as a model for others, with its card; and a talk with it at the terminal.
+
+In: a trained policy, the report's numbers. Out: a folder for plain transformers.
+
+    export.py       python -m persodpo export; model_card.py the card
+    chat/           python -m persodpo chat
+"""

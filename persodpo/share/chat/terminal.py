@@ -1,0 +1,153 @@
+"""The talk itself: lines are read, commands obeyed, answers shown side by side."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from persodpo.config.params import load_params
+from persodpo.share.chat.candidates import find_policies, load_candidates
+from persodpo.share.chat.conversation import Conversation, Reply, TooLongError
+from persodpo.share.chat.literal import literal
+from persodpo.share.chat.persona import Read, choose_persona
+
+NARROWEST = 30  # columns of a candidate; with fewer, answers stand one below the other
+HELP = """\
+/raw      show the texts as the models gave them, or the answers again
+/prompt   show what was last asked, to the letter
+/persona  show the persona
+/new      forget the conversation
+/help     show this
+/quit     end, as Ctrl-D and Ctrl-C do"""
+
+
+def run_chat(chosen: Sequence[str], persona: Sequence[str], like: str | None, raw: bool) -> None:
+    """Talk until the user ends it.
+
+    Args:
+        chosen: Whom to talk to: `base` and keys of `train.methods`; empty for all there are.
+        persona: Sentences about the user; empty to take another's, or to ask for them.
+        like: The id of a prompt whose persona the user takes.
+        raw: Show raw texts from the start.
+
+    Raises:
+        UserError: A name or an id doesn't exist, a method isn't trained or belongs to another
+            base, or there is no persona and no terminal to ask for one.
+    """
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a character that can't be shown is no failure
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401, PLC0415 - gives input() line editing, where Python has it
+    console = Console(highlight=False, markup=False, emoji=False)
+    params = load_params()
+    policies = find_policies(chosen, params)
+    try:
+        sentences = choose_persona(persona, like, _read, console)
+        _show_persona(sentences, console)
+        candidates, template = load_candidates(policies, params)
+        console.print(Text(f"With you: {', '.join(policies)}. Commands: /help"))
+        talk(Conversation(candidates, template, sentences, params), console, _read, raw)
+    except (EOFError, KeyboardInterrupt):
+        if sys.stdin.isatty():
+            console.print()  # the shell's prompt gets a line of its own
+
+
+def talk(conversation: Conversation, console: Console, read: Read, raw: bool) -> None:
+    """Answer the user's lines until `/quit`; `read` gives the next one, or raises EOFError."""
+    replies: list[Reply] = []
+    told = False
+    while True:
+        line = read()
+        match line:
+            case "":
+                continue
+            case "/quit":
+                return
+            case "/help":
+                console.print(Text(HELP))
+            case "/persona":
+                _show_persona(conversation.persona, console)
+            case "/prompt":
+                _show_prompt(conversation, console)
+            case "/new":
+                conversation.forget()
+                replies, told = [], False
+                console.print(Text("The conversation is forgotten."))
+            case "/raw":
+                raw = not raw
+                console.print(Text("Raw texts are shown." if raw else "Answers are shown."))
+                _show_replies(conversation, replies, console, raw)
+            case _ if line.startswith("/"):
+                console.print(literal(f"There is no command {line}; /help lists them."))
+            case _:
+                try:
+                    replies = _replies(conversation, line, console)
+                except TooLongError as error:
+                    console.print(Text(str(error)))
+                    continue
+                if conversation.shortened and not told:
+                    names = ", ".join(c.name for c in conversation.candidates
+                                      if c.name in conversation.shortened)  # fmt: skip
+                    console.print(
+                        Text(f"From now on the oldest turns are left out for {names}: too long.")
+                    )
+                    told = True
+                _show_replies(conversation, replies, console, raw)
+
+
+def _read() -> str:
+    """The user's next line."""
+    return input("> " if sys.stdin.isatty() else "").strip()
+
+
+def _replies(conversation: Conversation, text: str, console: Console) -> list[Reply]:
+    """All answers to a turn; at a terminal it is shown that they are on their way."""
+    with console.status(Text("The answers are being written.")):
+        return list(conversation.say(text))
+
+
+def _show_replies(
+    conversation: Conversation, replies: Sequence[Reply], console: Console, raw: bool
+) -> None:
+    """Print answers side by side, or one below the other where there is no room."""
+    if not replies:
+        return
+    heads = [Text(candidate.name, style="bold") for candidate in conversation.candidates]
+    texts = [literal(reply.raw if raw else reply.text) for reply in replies]
+    facts = [_facts(reply) for reply in replies]
+    if console.width // len(replies) < NARROWEST:
+        for parts in zip(heads, texts, facts, strict=True):
+            console.print(*parts, "", sep="\n")
+        return
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head, ratio=1, overflow="fold")
+    table.add_row(*texts)
+    table.add_row(*facts)
+    console.print(table, "", sep="\n")
+
+
+def _facts(reply: Reply) -> Text:
+    words = len(reply.text.split())
+    facts = [f"{words} word{'s' * (words != 1)}", f"{reply.seconds:.1f} s"]
+    if reply.contract != "valid":
+        facts.append("not valid JSON")
+    return Text(", ".join(facts), style="dim")
+
+
+def _show_persona(persona: Sequence[str], console: Console) -> None:
+    console.print(literal("\n".join(["Your persona:", *(f"- {line}" for line in persona)])))
+
+
+def _show_prompt(conversation: Conversation, console: Console) -> None:
+    if not conversation.asked:
+        console.print(Text("Nothing was asked yet."))
+        return
+    console.print(Text(f"{conversation.candidates[0].name} was asked:"))
+    # unwrapped, because every line end would look like one of the prompt's own
+    console.print(literal(conversation.asked), soft_wrap=True)

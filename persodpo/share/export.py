@@ -1,0 +1,263 @@
+"""A trained method, made ready to be shared: python -m persodpo export METHOD --to FOLDER.
+
+What FOLDER gets:
+    *.safetensors, *.json, ...   the merged model with its tokenizer, for plain transformers, and
+                                 the decoding of the evaluation as its generation config
+    adapter/                     the adapter as trained, if there is one
+    prompt.txt                   what the model is asked, with placeholders and as an example
+    README.md                    the model card
+
+Nothing is uploaded, and nothing of the environment is written down but versions.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from persodpo.config.models import TransformersModel
+from persodpo.config.params import Params, load_params
+from persodpo.config.reading import PARAMS_FILE
+from persodpo.config.yaml12 import load_yaml
+from persodpo.errors import UserError
+from persodpo.generate.local import chat_template
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import load_config, load_policy
+from persodpo.models.locations import ADAPTER_FILE, weights_hash
+from persodpo.prompts import render_prompt
+from persodpo.records import Prompt, read_rows, write_text
+from persodpo.report.documents import table_1
+from persodpo.report.results import read_results
+from persodpo.report.summary import summarise_all
+from persodpo.runner import ARTIFACTS, pick, read_json
+from persodpo.share.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
+
+LOCK_FILE = Path("dvc.lock")
+
+
+def export_method(method: str, target: Path, force: bool = False) -> Facts:
+    """Write a trained method's model, adapter, prompt and card into a folder.
+
+    An adapter is merged in float32. The model is saved in the number format of the base's
+    checkpoint (float32 if that names none), as large as the base itself and as its users expect;
+    in bfloat16 that rounds the weights once, as an evaluation in bfloat16 does, and adapter/ keeps
+    them exactly. A packaged GGUF file is float32 (see `persodpo.models.locations`),
+    which rounds nothing.
+
+    Args:
+        method: A key of `train.methods`.
+        target: The folder; it appears when it is whole.
+        force: Replace an earlier export.
+
+    Returns:
+        What the card tells.
+
+    Raises:
+        UserError: There is no such method, its policy is missing or belongs to another base, an
+            artifact or the base can't be read, or the folder exists.
+    """
+    params = load_params()
+    pick(params.train.methods, method, "train.methods")
+    target = target.resolve()
+    _refuse_target(target, force)
+    policy = ARTIFACTS / f"policies/{method}"
+    adapter = is_adapter(policy, method, params)
+    facts = _gather(method, params, adapter)
+    example = _prompts("valid")[0]
+    with _atomic_folder(target) as folder:
+        template = _save_model(policy, params, facts.dtype, folder)
+        if adapter:
+            (folder / "adapter").mkdir()
+            for file in policy.iterdir():
+                shutil.copyfile(file, folder / "adapter" / file.name)
+        text = prompt_file(example, params.sample.max_words, template)
+        write_text(folder / PROMPT_FILE, text)
+        write_text(folder / "README.md", model_card(facts))
+    return facts
+
+
+def _refuse_target(target: Path, force: bool) -> None:
+    if not target.exists():
+        return
+    if not force:
+        raise UserError(
+            f"{target}: exists; name another folder with --to, or say --force to replace it."
+        )
+    # --force is no way to lose a folder of another kind
+    known = target.is_dir() and ((target / PROMPT_FILE).is_file() or not any(target.iterdir()))
+    if not known:
+        raise UserError(
+            f"{target}: --force replaces an earlier export or an empty folder, and this is neither "
+            f"(there is no {PROMPT_FILE} in it); name another folder with --to."
+        )
+
+
+@contextmanager
+def _atomic_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target that takes its place when all is written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        new = Path(scratch, "new")
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # safetensors writes files that only their owner may read
+        if target.exists():
+            target.rename(Path(scratch, "old"))
+        try:
+            new.rename(target)
+        except OSError:
+            if Path(scratch, "old").exists():
+                Path(scratch, "old").rename(target)
+            raise
+
+
+def is_adapter(policy: Path, method: str, params: Params) -> bool:
+    """Whether a policy is an adapter or a whole model.
+
+    Raises:
+        UserError: It is neither, or an adapter of another base than `train.model`'s.
+    """
+    file = policy / ADAPTER_FILE
+    if not file.is_file():
+        if (policy / "config.json").is_file():
+            return False
+        raise UserError(
+            f"{policy}: there is no trained policy; run dvc repro train@{method} to train it, or "
+            "dvc pull to fetch it."
+        )
+    config, base = read_json(file), params.trained_model()
+    trained_on = config.get("base_model_name_or_path"), config.get("revision")
+    if trained_on != (base.model, base.revision):
+        raise UserError(
+            f"{file}: the adapter was trained on {trained_on[0]!r}, revision {trained_on[1]}, and "
+            f"params.yaml: models.{params.train.model} is {base.model!r}, revision "
+            f"{base.revision}; run dvc repro train@{method}, or put that model back."
+        )
+    return True
+
+
+def _gather(method: str, params: Params, adapter: bool) -> Facts:
+    """Everything that the card tells."""
+    base, key = params.trained_model(), _base_key(params)
+    pairs = read_json(ARTIFACTS / "pairs/metrics.json")
+    evaluated = [name for name in params.candidates() if _is_evaluated(name)]
+    return Facts(
+        method=method,
+        params=params,
+        training=read_json(ARTIFACTS / f"training/{method}.json"),
+        pairs=pairs,
+        n_prompts={split: len(_prompts(split)) for split in ("train", "valid")},
+        results=_results(evaluated, params) if evaluated else None,
+        evaluated=method in evaluated,
+        outdated=changed_settings(method),
+        adapter=adapter,
+        dtype=_checkpoint_dtype(base, key),
+        base_hash=weights_hash(base.model, base.revision, key),
+        git=git_state(),
+    )
+
+
+def _prompts(split: str) -> list[Prompt]:
+    return read_rows(ARTIFACTS / f"prompts/{split}.jsonl", Prompt)
+
+
+def _base_key(params: Params) -> str:
+    return f"params.yaml: models.{params.train.model}.model"
+
+
+def _is_evaluated(name: str) -> bool:
+    return (ARTIFACTS / f"evaluations/{name}.jsonl").is_file()
+
+
+def _results(evaluated: list[str], params: Params) -> str:
+    """The tables of the stage report, of the candidates that exist."""
+    results = read_results(evaluated, params, ARTIFACTS)
+    return table_1(results, summarise_all(results, params.sample.max_words))
+
+
+def changed_settings(method: str) -> list[str]:
+    """The keys of params.yaml whose values differ from those that DVC trained the method with.
+
+    A training without DVC leaves no trace in dvc.lock, of which nothing is known then.
+    """
+    if not LOCK_FILE.is_file():
+        return []
+    stage = (load_yaml(LOCK_FILE).get("stages") or {}).get(f"train@{method}", {})
+    locked = stage.get("params", {}).get(PARAMS_FILE.name, {})
+    now = load_yaml(PARAMS_FILE)
+    return [key for key, value in locked.items() if _value(now, key) != value]
+
+
+def _value(params: Any, key: str) -> Any:
+    """The value of a dotted key, or None."""
+    for part in key.split("."):
+        params = params.get(part) if isinstance(params, dict) else None
+    return params
+
+
+def git_state() -> str:
+    """The commit of this folder and whether anything differs from it."""
+    try:
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):
+        return "not in git"
+    return f"{commit}, with uncommitted changes" if changes else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "--no-optional-locks", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return done.stdout.strip()
+
+
+def _checkpoint_dtype(base: TransformersModel, key: str) -> torch.dtype:
+    """The number format that a checkpoint's configuration names, else float32."""
+    config = load_config(base.model, base.revision, key)
+    return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+
+
+def _save_model(policy: Path, params: Params, dtype: torch.dtype, folder: Path) -> ChatTemplate:
+    """Write the merged or whole model and its tokenizer; returns the chat template."""
+    base, key = params.trained_model(), _base_key(params)
+    template = chat_template(base, params.generate, key)
+    model = load_policy(base.model, base.revision, key, policy, torch.float32)
+    model.generation_config = generation_config(model, template, params)
+    model.to(dtype).save_pretrained(folder)
+    # a template that writes today's date would write another one for whoever uses the model
+    template.tokenizer.chat_template = template.text
+    template.tokenizer.save_pretrained(folder)
+    return template
+
+
+def generation_config(
+    model: PreTrainedModel, template: ChatTemplate, params: Params
+) -> GenerationConfig:
+    """The decoding of the evaluation, as plain transformers takes it from a folder."""
+    base = params.trained_model()
+    drawn = {"temperature": base.temperature, "top_p": base.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=base.max_tokens or params.generate.max_tokens,
+        do_sample=base.temperature > 0,
+        eos_token_id=template.end_ids(model.generation_config),
+        pad_token_id=template.tokenizer.pad_token_id,
+        **(drawn if base.temperature else {}),
+    )
+
+
+def prompt_file(example: Prompt, max_words: int, template: ChatTemplate) -> str:
+    """The prompt with placeholders, and a real one as the model reads it."""
+    parts = [
+        render_prompt([PERSONA], [DIALOGUE], max_words),
+        f"{RULE} Above: the user's message, a line for each sentence of the {PERSONA} and for each "
+        f"turn of the {DIALOGUE}. Below: one with the chat template around it. {RULE}",
+        template.render([{"role": "user", "content": example.text}], to_answer=True),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,16 @@
+"""train: preference pairs to a policy, by score-weighted DPO on shared prompts.
+
+In: `Pair` and `Prompt` rows, the base model. Out: a policy's folder, a log, numbers.
+
+    rows.py           pairs to rows: one per prompt, with its answers' tokens and pairs
+    batches.py        which rows go into which pass; collator.py rows to tensors
+    loss.py           log-probabilities and the weighted loss
+    reference.py      log-probabilities under the reference model, computed once
+    layout.py         whether a model can take answers side by side behind one prompt
+    trainer.py        TRL's DPO trainer with these parts; run.py a whole run
+    checkpoints.py    where a run is saved and resumed
+"""
+
+from persodpo.train.run import train_policy
+
+__all__ = ["train_policy"]

@@ -1,0 +1,102 @@
+"""Whether a model takes the shared layout: asked of the model itself, before the training.
+
+The shared layout (`persodpo.train.collator`) needs a model that obeys a mask of its
+own for every token and positions that start again. One with sliding windows shorter
+than the prompt, with states, or with kernels of its own for attention does not, and
+most of these say nothing. So both layouts are computed for two prompts and compared.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from persodpo import processes
+from persodpo.errors import UserError
+from persodpo.train.collator import Layout, PromptCollator
+from persodpo.train.loss import answer_logps
+
+
+def choose_layout(
+    wanted: Literal["auto", "shared", "separate"],
+    model: PreTrainedModel,
+    rows: Sequence[dict[str, Any]],
+    pad_token_id: int,
+    dtype: torch.dtype,
+) -> Layout:
+    """Choose the layout of batches, and say so where `auto` can't have the fast one.
+
+    Args:
+        wanted: `auto` takes the shared layout if `shared_layout_error` finds nothing, `shared` is
+            refused else.
+        model: The model, on its device.
+        rows: Tokenised rows of the training set.
+        pad_token_id: See `PromptCollator`.
+        dtype: The number format that the model computes in.
+
+    Raises:
+        UserError: The model can't have the layout that is wanted.
+    """
+    if wanted == "separate":
+        return wanted
+    error = shared_layout_error(model, rows, pad_token_id, dtype)
+    if error and wanted == "shared":
+        raise UserError(
+            f"params.yaml: train.layout is shared, but {error}; set it to auto or separate."
+        )
+    if error and processes.is_main():
+        sys.stderr.write(f"train.layout: each answer gets a prompt of its own, because {error}\n")
+    return "separate" if error else "shared"
+
+
+def shared_layout_error(
+    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_token_id: int, dtype: torch.dtype
+) -> str | None:
+    """Compare the layouts on the prompt with the longest sequence and the one with most tokens.
+
+    Args:
+        model: The model.
+        rows: Tokenised rows of the training set.
+        pad_token_id: See `PromptCollator`.
+        dtype: The number format that the model computes in.
+
+    Returns:
+        None if the answers' log-probabilities are equal up to rounding, else why the shared
+        layout can't be had.
+    """
+
+    def tokens(row: dict[str, Any], count: Callable[[Iterable[int]], int]) -> int:
+        return len(row["prompt_ids"]) + count(map(len, row["answer_ids"]))
+
+    # a window that is too short shows on the longest sequence; two rows, so that one is padded
+    compared = [max(rows, key=lambda row: tokens(row, count)) for count in (max, sum)]
+    logps = {}
+    model.eval()
+    for layout in ("separate", "shared"):
+        batch = PromptCollator(pad_token_id, layout)(compared)
+        on_device = {name: value.to(model.device) for name, value in batch.items()}
+        try:
+            with torch.no_grad():
+                logps[layout] = answer_logps(model, on_device).logps
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # whatever a model of any architecture does with a mask that it wasn't made for
+            if layout == "separate":
+                raise
+            return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
+    per_token = (logps["shared"] - logps["separate"]).abs() / on_device["answer_length"]
+    worst, allowed = float(per_token.max()), _allowed(dtype)
+    if worst <= allowed:
+        return None
+    return (
+        f"{type(model).__name__} gives answers that share a prompt other log-probabilities "
+        f"(by up to {worst:.2g} a token, where rounding allows {allowed:.2g})"
+    )
+
+
+def _allowed(dtype: torch.dtype) -> float:
+    """What rounding may change of an answer's log-probability, in nats a token."""
+    return max(1e-4, 8 * torch.finfo(dtype).eps)

@@ -1,0 +1,316 @@
+"""One training run: from a pair set and a method's settings to a policy.
+
+A policy is a LoRA adapter, or a whole model if all weights are trained.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from filelock import FileLock
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback
+from trl import DPOConfig
+
+from persodpo import processes
+from persodpo.config.models import TransformersModel
+from persodpo.config.train import LoraParams, MethodParams, TrainParams
+from persodpo.errors import UserError
+from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.loading import device, fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.models.locations import ADAPTER_FILE, identity
+from persodpo.records import Pair, Prompt, write_text
+from persodpo.runner import cache_folder
+from persodpo.train.batches import plan_passes, steps_per_epoch
+from persodpo.train.checkpoints import locked_run, run_folder
+from persodpo.train.collator import PromptCollator
+from persodpo.train.layout import choose_layout
+from persodpo.train.reference import reference_logps
+from persodpo.train.rows import split, training_rows
+from persodpo.train.trainer import ScoreWeightedDPOTrainer
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training leaves beside the policy.
+
+    Attributes:
+        log: One row per step, with the columns of TRL's log and this project's.
+        metrics: Headline numbers; `train_seconds` are those since the last start.
+        checkpoints: The folder that a killed run goes on from.
+    """
+
+    log: pd.DataFrame
+    metrics: dict[str, float | int]
+    checkpoints: Path
+
+    def discard_checkpoints(self) -> None:
+        """Forget how to go on, once all that the run leaves is written."""
+        if processes.is_main():
+            with FileLock(f"{self.checkpoints}.lock"):
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def train_policy(
+    pairs: Sequence[Pair],
+    prompts: Sequence[Prompt],
+    method: MethodParams,
+    params: TrainParams,
+    base: TransformersModel,
+    max_words: int,
+    date: str,
+    policy: Path,
+) -> TrainingRun:
+    """Fine-tune the base model on a pair set and save the policy.
+
+    A run that was killed goes on from its last checkpoint. Under `accelerate launch` the
+    processes share each step's prompts.
+
+    Args:
+        pairs: The pair set of the method.
+        prompts: The prompts that the pairs belong to.
+        method: The method's loss.
+        params: The settings that all methods share.
+        base: The model that is trained.
+        max_words: The most words an answer may have, as told in the prompt.
+        date: The day that chat templates take for today.
+        policy: The folder that gets an adapter in PEFT's format, or a whole model with
+            its tokenizer, as safetensors.
+
+    Returns:
+        The log and the headline numbers.
+
+    Raises:
+        UserError: The pair set is empty, a prompt is too long, or the base model can't
+            be found, has no chat template or can't be quantised here.
+    """
+    if not pairs:
+        raise UserError(
+            f"artifacts/pairs/{method.pairs}.jsonl has no pairs to train on; run dvc repro pair."
+        )
+    _refuse_several_devices()
+    tokenizer = load_tokenizer(base.model, base.revision, _key(params))
+    template = ChatTemplate(tokenizer, date, base.chat_template_kwargs, _key(params))
+    rows = training_rows(pairs, prompts, method, params, base, template, max_words)
+    folder = run_folder(
+        cache_folder(),
+        {
+            "rows": rows,
+            "method": method.model_dump(),
+            "params": params.model_dump(exclude={"methods", "checkpoint_steps"}),
+            "base": identity(base.model, base.revision, _key(params)),
+            "machine": [device().type, str(fast_dtype(params.dtype)), processes.count()],
+            "sharded": [os.environ.get(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED")],
+        },
+    )
+    with locked_run(folder) as checkpoint:
+        trainer = _trainer(rows, method, params, base, tokenizer, folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        # beside the policy, so that it takes its place in one step
+        finished = policy.with_name(f".{policy.name}.new")
+        trainer.save_model(str(finished))
+        processes.gather([])  # all have saved their part
+        if processes.is_main():
+            _make_reproducible(finished, base)
+            shutil.rmtree(policy, ignore_errors=True)
+            finished.rename(policy)
+    return TrainingRun(*_summary(trainer, rows), checkpoints=folder)
+
+
+def _refuse_several_devices() -> None:
+    if processes.count() == 1 and torch.accelerator.device_count() > 1:
+        raise UserError(
+            f"params.yaml: launch starts one process on {torch.accelerator.device_count()} "
+            "accelerators; set it to accelerate launch, or show the training one of them "
+            "(CUDA_VISIBLE_DEVICES=0)."
+        )
+
+
+def _key(params: TrainParams) -> str:
+    return f"params.yaml: models.{params.model}.model"
+
+
+def _trainer(
+    rows: Sequence[dict[str, Any]],
+    method: MethodParams,
+    params: TrainParams,
+    base: TransformersModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> ScoreWeightedDPOTrainer:
+    """The trainer, ready to run: weights loaded, reference log-probabilities looked up."""
+    dtype = fast_dtype(params.dtype)
+    nf4 = params.lora is not None and params.lora.quantisation == "nf4"
+    # all weights are trained in float32, since bfloat16 would round small steps away
+    stored = dtype if params.lora else torch.float32
+    weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
+    if params.lora:
+        _refuse_targets(params.lora, weights)
+    # as the trainer computes, so that the policy starts as its reference
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+        layout = choose_layout(params.layout, weights, rows, tokenizer.pad_token_id, dtype)
+        collator = PromptCollator(tokenizer.pad_token_id, layout)
+        references = reference_logps(
+            weights,
+            {
+                **identity(base.model, base.revision, _key(params)),
+                "dtype": [str(stored), str(dtype), nf4],
+                "layout": layout,
+                "device": weights.device.type,
+            },
+            rows,
+            collator,
+            cache_folder() / "reference",
+        )
+    rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
+    train, held_out = split(rows, params.held_out, params.seed)
+    counts = [len(row["weight"]) for row in train]
+    batch = (params.batch_unit, params.batch_size)
+    plan = plan_passes(
+        counts,
+        [len(row["prompt_ids"]) + sum(map(len, row["answer_ids"])) for row in train],
+        *batch,
+        passes=params.passes * processes.count(),
+        epochs=params.epochs,
+        seed=params.seed,
+    )
+    trainer = ScoreWeightedDPOTrainer(
+        plan=plan,
+        steps=steps_per_epoch(counts, *batch),
+        loss=method.loss,
+        sft_weight=method.sft_weight,
+        model=weights,
+        args=_config(method, params, folder),
+        train_dataset=Dataset.from_list(train),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
+        data_collator=collator,
+        processing_class=tokenizer,
+        peft_config=_lora(params.lora) if params.lora else None,
+        callbacks=([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_Progress)
+    return trainer
+
+
+class _Progress(ProgressCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
+    """The progress line with the loss in it; the twenty numbers of each step are in the log."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self.training_bar is not None and "loss/total" in (logs or {}):
+            self.training_bar.set_postfix(loss=f"{logs['loss/total']:.3f}")
+
+
+def _refuse_targets(lora: LoraParams, weights: torch.nn.Module) -> None:
+    """Before the reference's values are computed; PEFT and TRL would say so behind them."""
+    if lora.targets == "all-linear":
+        return
+    names = {name.split(".")[-1] for name, _ in weights.named_modules()} - {"lm_head"}
+    for target in lora.targets:
+        if target.split(".")[-1] not in names:
+            raise UserError(
+                f"params.yaml: train.lora.targets has {target!r}, which is no layer of the model "
+                f"that can have an adapter; its modules are {', '.join(sorted(names - {''}))}."
+            )
+
+
+def _lora(params: LoraParams) -> LoraConfig:
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=params.r,
+        lora_alpha=params.alpha,
+        target_modules=params.targets,
+    )
+
+
+def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfig:
+    stops_early = params.early_stopping is not None
+    half = fast_dtype(params.dtype) is torch.bfloat16
+    # accelerate launch sets it from a configuration of its own, which would win over bf16 below
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if half else "no"
+    return DPOConfig(
+        output_dir=str(folder),
+        learning_rate=method.learning_rate,
+        num_train_epochs=1,  # the plan of passes holds all epochs
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=params.passes,
+        lr_scheduler_type=params.scheduler,
+        warmup_steps=params.warmup_steps,
+        max_grad_norm=params.max_grad_norm,
+        beta=params.beta,
+        seed=params.seed,
+        bf16=half,
+        use_cpu=device().type == "cpu",
+        activation_checkpointing=params.gradient_checkpointing,
+        # says that batches bring the reference's log-probabilities, so no second model is loaded;
+        # with an adapter there is none anyway
+        precompute_ref_log_probs=params.lora is None,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device().type != "cpu",
+        logging_steps=1,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if params.held_out else "no",
+        eval_steps=params.eval_steps,
+        save_strategy="steps",
+        save_steps=params.eval_steps if stops_early else params.checkpoint_steps,
+        save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how often the loss hasn't fallen
+        load_best_model_at_end=stops_early,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        report_to="none",
+    )
+
+
+def _make_reproducible(policy: Path, base: TransformersModel) -> None:
+    """Take out of a saved policy what differs between two equal runs."""
+    (policy / "training_args.bin").unlink()
+    # an empty form, not a model card
+    (policy / "README.md").unlink(missing_ok=True)
+    file = policy / ADAPTER_FILE
+    if not file.is_file():
+        return
+    for other in policy.iterdir():  # an adapter's tokenizer is its base's
+        if not other.name.startswith("adapter_"):
+            other.unlink()
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base.model  # not the folder of this machine
+    config["revision"] = base.revision
+    if isinstance(config["target_modules"], list):
+        config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set
+    write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _summary(
+    trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]
+) -> tuple[pd.DataFrame, dict[str, float | int]]:
+    """Log and headline numbers."""
+    history = pd.DataFrame(trainer.state.log_history)
+    seconds = history["train_runtime"].dropna().iloc[-1]
+    of_the_end = history.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
+    history = history.drop(columns=of_the_end)
+    # losses and held-out losses of one step are rows of their own
+    log = history.groupby("step", as_index=False).first().dropna(subset="loss")
+    last = log.tail(max(1, len(log) // 5))
+    evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
+    of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
+    return log, {
+        "pairs": sum(len(row["weight"]) for row in rows),
+        "prompts": len(rows),
+        "steps": int(trainer.state.global_step),
+        "tokens": int(log["num_tokens"].iloc[-1]),
+        "loss": float(last["loss/total"].mean()),
+        "reward_margin": float(last["rewards/margins"].mean()),
+        "reward_accuracy": float(last["rewards/accuracies"].mean()),
+        **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
+        "train_seconds": float(seconds),
+    }

@@ -1,1 +1,0 @@
-"""Fine-tuning on preference pairs: score-weighted DPO on shared prompts."""

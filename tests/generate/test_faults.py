@@ -1,0 +1,49 @@
+"""Whatever a server replies is an answer or a fault, and Retry-After is read in both its forms."""
+
+import email.utils
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persodpo.generate.faults import CallError, read_retry_after
+from persodpo.generate.reply import read_answer
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["choices", "message", "content", "usage", "prompt_tokens", "refusal",
+                         "finish_reason", "model", "system_fingerprint"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(json_values)
+def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
+    try:
+        answer = read_answer(value, 0.1, 20, None)
+    except CallError as error:
+        assert error.passing
+    else:
+        answer.model_dump_json().encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", 0), ("", 0), (None, 0),
+     ("Mon, 01 Jan 2001 00:00:00 GMT", 0), ("nan", 0), ("inf", float("inf")),
+     ("Mon, 01 Jan 2024 00:00:00 +99999999999999", 0)],
+)  # fmt: skip
+def test_retry_after_as_a_number_or_a_past_date(value, expected):
+    assert read_retry_after({} if value is None else {"retry-after": value}) == expected
+
+
+def test_retry_after_as_a_date():
+    date = email.utils.formatdate(time.time() + 30, usegmt=True)
+    assert 28 < read_retry_after({"retry-after": date}) <= 30
+
+
+@given(st.text())
+def test_no_retry_after_is_trouble(value):
+    assert read_retry_after({"retry-after": value}) >= 0

@@ -1,0 +1,340 @@
+"""Models on this machine: order, decoding, sampling, early stop, memory, cache."""
+
+from collections import Counter
+
+import pytest
+import torch
+from conftest import ROOT, SMOLLM2, chat_template, transformers_model
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from tiny_models import CHATML
+from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
+
+from persodpo.config.models import ReferenceModel
+from persodpo.config.params import load_params
+from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
+from persodpo.generate.local import TransformersCaller, answer_requests
+from persodpo.generate.prefill import read_prompts
+from persodpo.generate.run import generate_responses, local
+from persodpo.models.loading import load_causal_lm
+from persodpo.prompts import parse_response
+from persodpo.records import Prompt
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def answer(weights, tokenizer, model, prompts, params):
+    """Answers of loaded weights, without the cache."""
+    requests = TransformersCaller("m", model, params).requests(prompts, 110)
+    found = {}
+    answer_requests(weights, chat_template(tokenizer), requests, params.batch_size,
+                    lambda request, answer: found.update({request.key: answer}))  # fmt: skip
+    return [found[request.key] for request in requests]
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tiny_model):
+    return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+
+def raws(answers):
+    return [answer.raw for answer in answers]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_does_not_depend_on_its_batch(
+    tiny_model, tokenizer, prompts, generate, temperature
+):
+    weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = transformers_model(tiny_model, temperature=temperature, top_p=0.95)
+    one, four, all_ = (
+        raws(
+            answer(
+                weights, tokenizer, model, prompts, generate.model_copy(update={"batch_size": n})
+            )
+        )
+        for n in (1, 4, 16)
+    )
+    assert one == four == all_
+    backwards = answer(weights, tokenizer, model, prompts[::-1], generate)
+    assert raws(backwards)[::-1] == one
+    assert len(set(one)) > 1
+
+
+def test_one_response_per_prompt_in_order(tiny_model, prompts, generate):
+    responses = generate_responses(
+        "m", transformers_model(tiny_model), prompts, generate, 110
+    ).responses
+    assert [r.id for r in responses] == [p.id for p in prompts]
+    for response in responses:
+        assert response.model == "m"
+        assert 0 < response.completion_tokens <= 12
+        assert response.prompt_tokens > 200
+        assert response.seconds > 0
+
+
+def test_a_greedy_answer_is_the_plain_loops(tiny_model, tokenizer, prompts, generate):
+    weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = transformers_model(tiny_model)
+    responses = generate_responses("m", model, prompts[:2], generate, 110).responses
+    for prompt, response in zip(prompts, responses, strict=False):
+        chat = [{"role": "user", "content": prompt.text}]
+        ids = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )["input_ids"]
+        for _ in range(12):
+            following = weights(ids).logits[0, -1].argmax().reshape(1, 1)
+            if following.item() == tokenizer.eos_token_id:
+                break
+            ids = torch.cat([ids, following], dim=1)
+        text = tokenizer.decode(ids[0, response.prompt_tokens :], skip_special_tokens=True)
+        assert response.raw == text
+
+
+def test_a_model_with_sliding_windows_is_answered_by_plain_batches(
+    tokenizer, prompts, generate, monkeypatch
+):
+    """Its layers keep some of the keys only, so prompts can't be read one by one."""
+    set_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=64, initializer_range=0.5,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    weights = MistralForCausalLM(config).eval()
+    assert read_prompts(weights, [[5, 6, 7], [5, 8, 9]], 4) is None
+    monkeypatch.setattr(local, "load_tokenizer", lambda *_: tokenizer)  # no hub is asked
+    model = transformers_model("x/y", revision="a" * 40)
+    together = raws(answer(weights, tokenizer, model, prompts[:3], generate))
+    alone = [raws(answer(weights, tokenizer, model, [p], generate))[0] for p in prompts[:3]]
+    assert together == alone
+
+
+@given(st.data())
+def test_reading_prompts_one_by_one_gives_the_keys_of_a_padded_batch(tiny_weights, data):
+    beginning = data.draw(st.lists(st.integers(5, 500), max_size=6))
+    tails = data.draw(st.lists(st.lists(st.integers(5, 500), min_size=2, max_size=7), min_size=2,
+                               max_size=4))  # fmt: skip
+    token_ids = [beginning + tail for tail in tails]
+    longest = max(map(len, token_ids))
+    padding = [longest - len(ids) for ids in token_ids]
+    with torch.inference_mode():
+        read = read_prompts(tiny_weights, token_ids, 3)
+        ids = torch.tensor([[0] * n + ids for n, ids in zip(padding, token_ids, strict=True)])
+        mask = torch.tensor([[0] * n + [1] * (longest - n) for n in padding])
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        expected = tiny_weights(input_ids=ids, attention_mask=mask, position_ids=positions,
+                                use_cache=True).past_key_values  # fmt: skip
+    assert read.get_seq_length() == longest - 1
+    for ours, theirs in zip(read.layers, expected.layers, strict=True):
+        for i, n in enumerate(padding):
+            for name in ("keys", "values"):
+                a, b = (getattr(layer, name)[i, :, n : longest - 1] for layer in (ours, theirs))
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_follows_the_seed(tiny_model, tokenizer, prompts, generate):
+    weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+    first, again, other, greedy = (
+        raws(answer(weights, tokenizer, transformers_model(tiny_model, temperature=t, seed=seed),
+                    prompts, generate))
+        for t, seed in [(1.0, 1), (1.0, 1), (1.0, 2), (0.0, 1)]
+    )  # fmt: skip
+    assert first == again
+    assert first != other
+    assert first != greedy
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=6), st.integers(0, 2**64 - 1))
+def test_the_sampler_leaves_one_possible_token(logits, seed):
+    scores = torch.tensor([[*logits, -torch.inf]])
+    left = RowSampler([seed], prompt_length=3, max_tokens=5)(torch.zeros(1, 4, dtype=int), scores)
+    assert (left == 0).sum() == 1
+    assert left[0, -1] == -torch.inf  # what top-p has ruled out stays ruled out
+
+
+def test_the_sampler_draws_by_probability():
+    """Chi-squared over 4000 rows with seeds of their own; 16.3 is the 0.1 % bound at 3 df."""
+    probabilities = torch.tensor([0.5, 0.25, 0.2, 0.05])
+    n = 4000
+    sampler = RowSampler(list(range(n)), prompt_length=0, max_tokens=2)
+    for step in (0, 1):
+        left = sampler(torch.zeros(n, step, dtype=int), probabilities.log().repeat(n, 1))
+        counts = Counter(left.argmax(dim=1).tolist())
+        expected = (probabilities * n).tolist()
+        assert sum((counts[i] - e) ** 2 / e for i, e in enumerate(expected)) < 16.3
+
+
+def test_no_decoding_setting_comes_from_the_checkpoint(tiny_model, tokenizer, prompts, generate):
+    outputs = []
+    for penalty in (1.0, 50.0):
+        weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+        weights.generation_config.repetition_penalty = penalty
+        outputs.append(
+            raws(answer(weights, tokenizer, transformers_model(tiny_model), prompts[:2], generate))
+        )
+    assert outputs[0] == outputs[1]
+
+
+def test_a_second_run_loads_no_weights(tiny_model, prompts, generate, monkeypatch):
+    model = transformers_model(tiny_model)
+    first = generate_responses("m", model, prompts[:3], generate, 110)
+    assert (first.metrics["calls"], first.metrics["cache_hits"]) == (3, 0)
+    assert first.metrics["prompt_tokens"] == sum(r.prompt_tokens for r in first.responses)
+    monkeypatch.setattr(local, "load_policy", None)
+    second = generate_responses("m", model, prompts[:3], generate, 110)
+    assert second.responses == first.responses
+    assert (second.metrics["calls"], second.metrics["cache_hits"]) == (0, 3)
+
+
+def test_an_adapters_answers_are_its_own(tiny_model, prompts, generate, tmp_path):
+    model = transformers_model(tiny_model)
+    adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model),
+                             LoraConfig(r=2, target_modules="all-linear"))  # fmt: skip
+    for name, weight in adapter.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    adapter.save_pretrained(tmp_path / "adapter")
+    base = generate_responses("m", model, prompts[:3], generate, 110)
+    tuned = generate_responses("m", model, prompts[:3], generate, 110, policy=tmp_path / "adapter")
+    assert tuned.metrics["calls"] == 3
+    assert raws(base.responses) != raws(tuned.responses)
+
+
+def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, generate, monkeypatch):
+    """Memory runs out, as the accelerator's allocator says it, above two prompts at a time."""
+    sizes = []
+    real = local._answer_batch
+
+    def limited(weights, template, batch):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(weights, template, batch)
+
+    weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = transformers_model(tiny_model)
+    expected = raws(answer(weights, tokenizer, model, prompts, generate))
+    monkeypatch.setattr(local, "_answer_batch", limited)
+    eight = generate.model_copy(update={"batch_size": 8})
+    assert raws(answer(weights, tokenizer, model, prompts, eight)) == expected
+    assert sizes == [6, 4, 2, 2, 2]
+
+
+def test_the_persona_can_be_left_out(tiny_model, prompts, generate):
+    with_persona, without = (
+        generate_responses("m", transformers_model(tiny_model, persona=persona), prompts[:1],
+                           generate, 110).responses[0]
+        for persona in (True, False)
+    )  # fmt: skip
+    assert without.prompt_tokens < with_persona.prompt_tokens - 20
+
+
+def test_the_reference_keeps_the_contract(prompts, generate):
+    generated = generate_responses("ref", ReferenceModel(backend="reference"), prompts, generate, 9)
+    assert generated.metrics["failure_ratio"] == 0
+    for prompt, response in zip(prompts, generated.responses, strict=True):
+        assert response.answer == parse_response(response.raw).answer == prompt.reference
+        assert response.words == len(prompt.reference.split())
+
+
+def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
+    weights = load_causal_lm(SMOLLM2, None, "key", torch.float32)
+    texts = [
+        'Write the JSON object {"response": "hello"} and explain it.',
+        "Count from one to a hundred.",
+    ]
+    prompts = [
+        Prompt(id=str(i), persona=["p"], turns=["t"], reference="r", text=text)
+        for i, text in enumerate(texts)
+    ]
+    longer = generate.model_copy(update={"max_tokens": 40})
+    json_answer, prose = answer(weights, tokenizer, transformers_model(SMOLLM2), prompts, longer)
+    assert json_answer.finish_reason == "json"
+    assert json_answer.raw.endswith("}")
+    assert parse_response(json_answer.raw).contract == "valid"
+    assert json_answer.completion_tokens < 40
+    assert prose.finish_reason in ("length", "stop")
+    assert parse_response(prose.raw).contract == "none"
+
+
+@pytest.mark.parametrize(
+    ("steps", "done_after"),
+    [
+        (['{"response"', ': "a', '"}', "xx"], 3),
+        (['{"a": {"response": "b"', "}", " "], None),
+        # what the parser doesn't take for an answer is none to stop at
+        (['{"mood": "good"}', ' {"response": ', '"b"}', " more"], 3),
+        (['{"response": "..."}', ' {"response": "b"}', " more"], 2),
+        (["<think>", '{"response": "draft"}', "</think>", '{"response": "b"}', "x"], 4),
+        (["<think>", '{"response": "draft"}', " and so on"], None),
+    ],
+)
+def test_generation_stops_where_the_parser_says_valid(tokenizer, template, steps, done_after):
+    prompt = tokenizer("{}")["input_ids"]  # a closed object in the prompt doesn't count
+    stop = AnswerIsValid(AnswerText(template), len(prompt), "strict", [False])
+    ids = list(prompt)
+    for step in steps:
+        for token in tokenizer(step)["input_ids"]:
+            ids.append(token)
+            stop(torch.tensor([ids]), torch.empty(0))
+    text = tokenizer.decode(ids[len(prompt) : len(prompt) + stop.length.get(0, 0)])
+    assert text == ("".join(steps[:done_after]) if done_after else "")
+
+
+def test_generation_stops_by_the_rule_that_is_set(tokenizer, template):
+    ids = tokenizer('{"response": "a", "mood": "b"}')["input_ids"]
+    for rule, length in (("released", len(ids)), ("strict", None)):
+        stop = AnswerIsValid(AnswerText(template), 0, rule, [False])
+        stop(torch.tensor([ids]), torch.empty(0))
+        assert stop.length.get(0) == length
+
+
+def test_a_prompt_that_ends_inside_the_thoughts(tokenizer, template):
+    """The template has written <think>, so a draft before </think> is no answer."""
+    draft = tokenizer('maybe {"response": "a"}')["input_ids"]
+    rest = tokenizer('</think>{"response": "b"}')["input_ids"]
+    stop = AnswerIsValid(AnswerText(template), 0, "strict", [True])
+    stop(torch.tensor([draft]), torch.empty(0))
+    assert stop.length == {}
+    stop(torch.tensor([draft + rest]), torch.empty(0))
+    assert stop.length == {0: len(draft + rest)}
+
+
+def test_tokens_that_went_into_thoughts_on_this_machine(
+    chat_model, tmp_path, prompts, generate, capsys
+):
+    """The template has opened the thoughts, and the model never ends them."""
+    for file in chat_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    opened = CHATML.replace("assistant\n'", "assistant\n<think>\n'")
+    (tmp_path / "chat_template.jinja").write_text(opened)
+    model = transformers_model(tmp_path)
+    rows = generate_responses("m", model, prompts[:2], generate, 60).responses
+    assert [(row.raw, row.words, row.contract) for row in rows] == [("", 0, "none")] * 2
+    plain = generate_responses("m", transformers_model(chat_model), prompts[:2], generate, 60)
+    assert all(row.thoughts for row in rows)
+    assert all(row.raw and row.thoughts is None for row in plain.responses)
+    told = capsys.readouterr().err
+    assert "models.m: 2 of 2 answers are empty, because their tokens went into thoughts" in told
+    assert "by models.m.chat_template_kwargs" in told
+
+
+@pytest.mark.parametrize(("max_tokens", "is_told"), [(94, False), (93, True)])
+def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_told(
+    tiny_model, prompts, generate, capsys, max_tokens, is_told
+):
+    """A word takes about 1.4 tokens and the format 10, so 60 words want 94."""
+    model = transformers_model(tiny_model, max_tokens=max_tokens)
+    generate_responses("m", model, prompts[:1], generate, 60)
+    assert ("tokens hold about" in capsys.readouterr().err) == is_told
+
+
+def test_the_default_allows_no_more_words_than_its_tokens_hold():
+    params = load_params(ROOT / "params.yaml")
+    assert params.generate.max_tokens >= 10 + 1.4 * params.sample.max_words
+    assert params.generate.dtype == params.train.dtype == "float32"

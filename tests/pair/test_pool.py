@@ -1,0 +1,121 @@
+"""Files of different runs are never paired."""
+
+import pytest
+from conftest import ROOT
+
+from persodpo.config.params import load_params
+from persodpo.errors import UserError
+from persodpo.pair.pairing import pair_texts, select_pairs
+from persodpo.pair.pool import read_pool
+from persodpo.records import Prompt, Response, Score, write_rows
+
+PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], reference="r", text="t") for i in "ab"]
+
+
+def response(id_, model, answer="yes", contract="valid"):
+    return Response(
+        id=id_, model=model, raw=f"so: {answer}", contract=contract, answer=answer, words=1,
+        seconds=1.0, prompt_tokens=1, completion_tokens=1, finish_reason="stop",
+        served_model=None, system_fingerprint=None, request_key=None,
+    )  # fmt: skip
+
+
+def score(id_, model, answer="yes", contract="valid", p=0.5):
+    return Score(id=id_, model=model, contract=contract, answer=answer, c=0.0, ue=0.0, p=p, coh=0.0)
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    for model in ("m", "n"):
+        write(tmp_path, model, [response(i, model) for i in "ab"], [score(i, model) for i in "ba"])
+    return tmp_path
+
+
+def write(folder, model, responses=None, scores=None):
+    if responses is not None:
+        write_rows(folder / f"responses/{model}.jsonl", responses)
+    if scores is not None:
+        write_rows(folder / f"scores/{model}.jsonl", scores)
+
+
+def test_each_response_gets_its_score(artifacts):
+    write(artifacts, "n", scores=[score("b", "n", p=None), score("a", "n", p=-0.25)])
+    table = read_pool(["m", "n"], PROMPTS, artifacts)
+    assert table[["id", "model"]].agg("".join, axis=1).tolist() == ["am", "bm", "an", "bn"]
+    assert table["p"].fillna(9).tolist() == [0.5, 0.5, -0.25, 9]
+    assert table["valid"].all()
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "raw", "has_text"),
+    [
+        ("refused", "", False),
+        ("content_filter", "", False),
+        ("length", " \n", False),  # its tokens went into thoughts
+        ("length", "{", True),
+        ("stop", "", True),  # the model had nothing to say
+        ("logged", "", True),
+    ],
+)
+def test_what_no_model_wrote_is_in_no_pair(artifacts, finish_reason, raw, has_text):
+    changes = {"raw": raw, "finish_reason": finish_reason, "contract": "none", "answer": None}
+    lost = response("a", "m").model_copy(update=changes)
+    write(artifacts, "m", [lost, response("b", "m")],
+          [score("a", "m", None, "none"), score("b", "m")])  # fmt: skip
+    table = read_pool(["m", "n"], PROMPTS, artifacts)
+    assert table["raw"].notna().tolist() == [has_text, True, True, True]
+    params = load_params(ROOT / "params.yaml").pairing
+    pairs = select_pairs(
+        table.assign(s_total=[0.0, 1.0, 1.0, 1.0], text=pair_texts("dpo", table, params)),
+        "valid_invalid", params,
+    )  # fmt: skip
+    assert len(pairs) == has_text
+
+
+def test_a_response_outside_the_contract_isn_t_valid(artifacts):
+    write(artifacts, "m", [response("a", "m", None, "none")], [score("a", "m", None, "none")])
+    table = read_pool(["m"], PROMPTS[:1], artifacts)
+    assert table["valid"].tolist() == [False]
+    assert table["answer"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("responses", "scores", "message"),
+    [
+        (None, [score("a", "m"), score("b", "m", "no")], "no score for the answer to prompt 'b'"),
+        (None, [score("a", "m")], "no score for the answer to prompt 'b'"),
+        (None, [score(i, "n") for i in "ab"], "no score for the answer to prompt 'a'"),
+        (None, [score("a", "m"), score("b", "m", contract="salvaged")], "are of another run"),
+        ([response("a", "m")], None, "1 prompts of .* have no response, such as 'b'"),
+        ([], [], "2 prompts of .* have no response, such as 'a'"),
+        (None, [score(i, "m") for i in "abc"], "it has 3 scores for 2 responses"),
+        ([response(i, "n") for i in "ab"], None, "it has responses of 'n'; run dvc repro"),
+        ([response(i, "m") for i in "abc"], None, "prompt 'c' isn't in artifacts/prompts/train"),
+        ([response(i, "m") for i in "aba"], None, "prompt 'a' is answered twice"),
+    ],
+)
+def test_other_runs_are_refused(artifacts, responses, scores, message):
+    write(artifacts, "m", responses, scores)
+    with pytest.raises(UserError, match=message) as caught:
+        read_pool(["m", "n"], PROMPTS, artifacts)
+    assert "m.jsonl" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_pool(artifacts):
+    write(artifacts, "m", [], [])
+    with pytest.raises(UserError, match=r"train\.jsonl has no prompts, so the pool is empty"):
+        read_pool(["m"], [], artifacts)
+
+
+def test_a_missing_model(artifacts):
+    with pytest.raises(UserError, match=r"responses/new.jsonl: there is no such file; run the"):
+        read_pool(["m", "new"], PROMPTS, artifacts)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_score_that_is_no_number(artifacts, number):
+    path = artifacts / "scores/m.jsonl"
+    path.write_text(path.read_text().replace('"p":0.5', f'"p":{number}', 1))
+    with pytest.raises(UserError, match=r"scores/m.jsonl, line 1: not a row of type Score \(p: "):
+        read_pool(["m"], PROMPTS, artifacts)

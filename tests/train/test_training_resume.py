@@ -1,0 +1,125 @@
+"""Trainings in processes of their own: killed and resumed, and two processes as one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import DATE, ROOT, transformers_model
+from test_training import PAIRS
+from test_training_run import METHOD, MORE_PAIRS, MORE_PROMPTS, PROMPTS, weights
+
+from persodpo.config.params import load_params
+from persodpo.config.train import MethodParams, TrainParams
+from persodpo.train.checkpoints import last_checkpoint
+from persodpo.train.run import train_policy
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+TRAINING = """
+import sys, time
+sys.path.insert(0, "tests")
+import persodpo.train.trainer as trainer
+from persodpo import processes
+from test_training_resume import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS, settings
+from persodpo.train.run import train_policy
+
+original = trainer.ScoreWeightedDPOTrainer.training_step
+def slow(self, *args, **kwargs):
+    time.sleep(float(sys.argv[3]))
+    return original(self, *args, **kwargs)
+trainer.ScoreWeightedDPOTrainer.training_step = slow
+run = train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *settings(*sys.argv[1:3]))
+run.log.assign(processes=processes.count()).to_csv(sys.argv[2] + ".csv", index=False)
+run.discard_checkpoints()
+processes.finish()
+"""
+
+
+def settings(model, policy):
+    """What `train_policy` takes behind pairs and prompts, in a process of its own."""
+    lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
+    # in two processes a step of three prompts has four passes, one of them empty
+    values = {"warmup_steps": 0, "epochs": 3, "max_length": 512, "lora": lora, "batch_size": 3,
+              "passes": 2, "checkpoint_steps": 2, "held_out": 0.1}  # fmt: skip
+    shipped = load_params(ROOT / "params.yaml").train.model_dump()
+    params = TrainParams.model_validate(shipped | values)
+    return MethodParams(**METHOD), params, transformers_model(model), 110, DATE, Path(policy)
+
+
+def start(model, policy, root, seconds, *launch):
+    return subprocess.Popen(
+        [*(launch or [sys.executable]), root / "training.py", model, policy, str(seconds)],
+        cwd=ROOT, env=os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error.decode()
+
+
+@pytest.fixture
+def uninterrupted(tiny_model, tmp_path):
+    """The same training in one piece and one process: its log, and the folder of its policy."""
+    arguments = settings(tiny_model, tmp_path / "whole")
+    run = train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *arguments)
+    return run.log, tmp_path / "whole"
+
+
+def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
+    """kill -9 behind the second of four checkpoints, and a checkpoint that was cut short."""
+    root = tmp_path / "killed"
+    root.mkdir()
+    (root / "training.py").write_text(TRAINING)
+    process = start(tiny_model, root / "policy", root, 0.7)
+    checkpoints = root / ".cache/training"
+    while not list(checkpoints.glob("*/checkpoint-4/trainer_state.json")):
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (folder,) = checkpoints.glob("*/")
+    (folder / "checkpoint-6").mkdir(exist_ok=True)
+    (folder / "checkpoint-6/trainer_state.json").write_text('{"global_')
+    assert last_checkpoint(folder) == folder / "checkpoint-4"
+    assert not (root / "policy").exists()
+    finish(start(tiny_model, root / "policy", root, 0))
+    log = pd.read_csv(root / "policy.csv")
+    expected, policy = uninterrupted
+    assert log["step"].tolist() == list(range(1, 10))
+    for column in ("loss", "grad_norm", "num_tokens", "eval_loss"):
+        assert np.allclose(log[column], expected[column], atol=1e-5, equal_nan=True), column
+    one, two = weights(root / "policy"), weights(policy)
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert not any(checkpoints.glob("*/"))
+
+
+def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted):
+    root = tmp_path / "two"
+    root.mkdir()
+    (root / "training.py").write_text(TRAINING)
+    accelerate = Path(sys.executable).parent / "accelerate"
+    launch = [accelerate, "launch", "--multi_gpu", "--num_processes", "2"]
+    finish(start(tiny_model, root / "policy", root, 0, *launch))
+    log = pd.read_csv(root / "policy.csv")
+    assert (log["processes"] == 2).all()
+    expected, policy = uninterrupted
+    for column in ("grad_norm", "loss", "loss/total", "rewards/margins", "weight/mean",
+                   "num_tokens", "eval_loss"):  # fmt: skip
+        near = np.allclose(log[column], expected[column], rtol=1e-4, atol=1e-6, equal_nan=True)
+        assert near, column
+    one, two = weights(root / "policy"), weights(policy)
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
