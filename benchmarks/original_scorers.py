@@ -74,7 +74,7 @@ def original_loop(
             persona, answer = " ".join(prompt.persona), row.answer or ""
             c = {"contradiction": -1, "neutral": 0, "entailment": 1}[label(persona, answer)]
             by_persona = label(persona, answer) == "entailment"
-            by_reference = label(prompt.reference, answer) == "entailment"
+            by_reference = label(prompt.golden_answer, answer) == "entailment"
             ue = by_persona + (by_persona and by_reference)
             p = cosine_similarity([mean_vector(persona)], [mean_vector(answer)])[0][0]
             values.append({"coh": coherence(prompt, answer), "c": c, "ue": ue, "p": p})

@@ -36,7 +36,7 @@ def prompts(split: str, n: int | None = None) -> list[Prompt]:
             id=dialogue.id,
             persona=["".join(dialogue.persona)],
             turns=list(dialogue.turns),
-            reference=dialogue.reference,
+            golden_answer=dialogue.golden_answer,
             text=render_prompt(dialogue.persona, dialogue.turns, 110),
         )
         for dialogue in read_dialogues(need(FOCUS_LOGS / f"prompts/{split}.csv"))[:n]

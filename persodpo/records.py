@@ -25,7 +25,7 @@ FinishReason = Literal[
     "refusal",
     "refused",
     "other",
-    "reference",
+    "golden",
     "logged",
 ]
 
@@ -44,14 +44,14 @@ class Prompt(Row):
         persona: The persona sentences of the human speaker.
         turns: All turns but the last, human and machine alternating; the last
             of them is the human's question that is to be answered.
-        reference: The data set's own answer.
+        golden_answer: The data set's own answer.
         text: The prompt as models see it (see `persodpo.prompts.render_prompt`).
     """
 
     id: str
     persona: list[str]
     turns: list[str]
-    reference: str
+    golden_answer: str
     text: str
 
 
@@ -64,7 +64,7 @@ class Answer(Row):
         finish_reason: `json` (stopped when it was a valid answer), `stop` (the model ended
             by itself), `length` (cut), `content_filter` or `refusal` (the server or the
             model wouldn't answer), `refused` (the server won't take the request), `other`;
-            `reference` or `logged` (no model was called).
+            `golden` or `logged` (no model was called).
         thoughts: What the model thought aloud (see `persodpo.models.thoughts`); None if it didn't.
         error: Why the server refused the request.
         seconds: Wall-clock time of the call, or the answer's share of its batch's; None

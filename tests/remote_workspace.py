@@ -36,7 +36,9 @@ def make_prompts(n: int) -> list[Prompt]:
     for i in range(n):
         persona, turns = [f"I have {i} cats."], ["Where is this place?", "In Rome.", "And how old?"]
         text = render_prompt(persona, turns, 110)
-        rows.append(Prompt(id=f"p{i}", persona=persona, turns=turns, reference="Old.", text=text))
+        rows.append(
+            Prompt(id=f"p{i}", persona=persona, turns=turns, golden_answer="Old.", text=text)
+        )
     return rows
 
 

@@ -51,7 +51,7 @@ class Workspace:
             params["sample"] |= {"n_train": 5, "n_valid": 3}
             params["generate"] |= {"max_tokens": 8}
             # the trained model isn't the first, so that nothing can take the one for the other
-            params["pool"] = ["reference", "smollm2_greedy"]
+            params["pool"] = ["golden", "smollm2_greedy"]
             params["models"]["smollm2_greedy"]["model"] = str(model)
             del params["train"]["methods"]["persodpo"]
             params["train"]["warmup_steps"] = 0

@@ -162,13 +162,13 @@ class LoggedModel(Section):
     seconds_column: Text | None
 
 
-class ReferenceModel(Section):
+class GoldenModel(Section):
     """The data set's own answers, put into the JSON contract."""
 
-    backend: Literal["reference"]
+    backend: Literal["golden"]
 
 
 ModelParams = Annotated[
-    TransformersModel | OpenAIModel | LoggedModel | ReferenceModel,
+    TransformersModel | OpenAIModel | LoggedModel | GoldenModel,
     Field(discriminator="backend"),
 ]

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 from persodpo.config.sections import Key, Section, Text
 
 Aggregate = Literal["joint", "mean", "sum"]
-SecondPremise = Literal["reference", "last_turn"]
+SecondPremise = Literal["golden_answer", "last_turn"]
 
 
 class NliModel(Section):

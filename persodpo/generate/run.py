@@ -22,8 +22,8 @@ from persodpo.config.models import ModelParams, OpenAIModel
 from persodpo.errors import UserError
 from persodpo.generate.cache import AnswerCache
 from persodpo.generate.cost import Estimate, Price, estimate, read_price
+from persodpo.generate.golden import read_golden
 from persodpo.generate.logged import read_logged
-from persodpo.generate.reference import read_reference
 from persodpo.generate.remote import OpenAICaller
 from persodpo.generate.reply import cut_or
 from persodpo.generate.request import Request, unique
@@ -55,7 +55,7 @@ def _local_caller(*args: Any, **kwargs: Any) -> Caller:
 
 
 READERS: dict[str, Callable[..., list[Answer]]] = {
-    "reference": read_reference,
+    "golden": read_golden,
     "logged": read_logged,
 }
 CALLERS: dict[str, Callable[..., Caller]] = {

@@ -24,7 +24,7 @@ SEED = 0
 _BATCH_VALUES = 10_000_000
 
 COLUMNS = [
-    "reference", "method", "measure", "n", "difference", "low", "high", "d_z", "wins", "ties",
+    "against", "method", "measure", "n", "difference", "low", "high", "d_z", "wins", "ties",
     "losses", "p", "p_holm",
 ]  # fmt: skip
 
@@ -114,35 +114,36 @@ def effect_size(differences: np.ndarray) -> float | None:
 def compare(
     values: Mapping[str, pd.DataFrame],
     methods: Sequence[str],
-    references: Sequence[str],
+    against: Sequence[str],
 ) -> pd.DataFrame:
-    """Compare methods with references on the same prompts.
+    """Compare methods with other candidates on the same prompts.
 
     Args:
         values: Per measure, a row per prompt and a column per candidate.
         methods: The candidates that are compared; one isn't compared with itself.
-        references: Whom each is compared with.
+        against: Whom each is compared with.
 
     Returns:
-        One row per reference, method and measure: `reference`, `method`, `measure`, `n`,
-        `difference` (method minus reference, mean over prompts) with `low` and `high`, `d_z`,
-        `wins`, `ties`, `losses` (prompts on which the method's value is higher, equal, lower), `p`,
-        and `p_holm`, corrected over all rows. Ends and d_z are NaN where there are none.
+        One row per candidate compared with, method and measure: `against`, `method`, `measure`,
+        `n`, `difference` (method minus that candidate, mean over prompts) with `low` and `high`,
+        `d_z`, `wins`, `ties`, `losses` (prompts on which the method's value is higher, equal,
+        lower), `p`, and `p_holm`, corrected over all rows. Ends and d_z are NaN where there are
+        none.
     """
     rows = []
-    for reference in references:
+    for candidate in against:
         for method in methods:
-            if method == reference:
+            if method == candidate:
                 continue
             for measure, table in values.items():
-                differences = (table[method] - table[reference]).to_numpy(dtype=float)
+                differences = (table[method] - table[candidate]).to_numpy(dtype=float)
                 # sums in another order leave differences that are none
                 differences = np.where(np.abs(differences) < 1e-9, 0.0, differences)
                 interval = mean_interval(differences)
                 assert interval is not None  # there is at least one prompt
                 rows.append(
                     {
-                        "reference": reference,
+                        "against": candidate,
                         "method": method,
                         "measure": measure,
                         "n": len(differences),

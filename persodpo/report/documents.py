@@ -92,14 +92,14 @@ def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -
 
 
 def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """A title, a note and a table of texts per reference."""
+    """A title, a note and a table of texts per candidate that the methods are compared with."""
     return [
         (
-            f"Compared with {reference}",
-            f"Method minus {reference} on the same {rows['n'].iloc[0]} prompts.",
+            f"Compared with {against}",
+            f"Method minus {against} on the same {rows['n'].iloc[0]} prompts.",
             comparison_table(rows, results.metrics),
         )
-        for reference, rows in compared.groupby("reference", sort=False)
+        for against, rows in compared.groupby("against", sort=False)
     ]
 
 

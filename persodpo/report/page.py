@@ -63,7 +63,7 @@ def examples_data(
 
             {"candidates": ["base", ...],            # as they first appear in the table
              "measures": [{"key": "s_total", "label": "S_total ↑"}, ...],
-             "prompts": [{"id": ..., "persona": [...], "turns": [...], "reference": ...,
+             "prompts": [{"id": ..., "persona": [...], "turns": [...], "golden_answer": ...,
                           "answers": [{"contract": "valid", "text": ...,
                                        "values": [0.83, ...]}, ...]}, ...]}
 
@@ -84,7 +84,7 @@ def examples_data(
                 "id": prompt.id,
                 "persona": prompt.persona,
                 "turns": prompt.turns,
-                "reference": prompt.reference,
+                "golden_answer": prompt.golden_answer,
                 "answers": [
                     _answer(responses[candidate, prompt.id], list(columns))
                     for candidate in candidates

@@ -120,10 +120,10 @@ def titles(metrics: Mapping[str, Metric]) -> dict[str, str]:
 
 
 def comparison_table(compared: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
-    """Differences of methods from one reference as texts.
+    """Differences of methods from one other candidate as texts.
 
     Args:
-        compared: Rows of `persodpo.report.comparison.compare` of one reference.
+        compared: Rows of `persodpo.report.comparison.compare` of one such candidate.
         metrics: What the values of each metric mean.
     """
     names = titles(metrics)

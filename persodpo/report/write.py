@@ -27,7 +27,7 @@ from persodpo.report.tables import titles
 from persodpo.runner import write_json
 
 # Each method is compared with these, where they are candidates.
-REFERENCES = (BASE, "dpo")
+AGAINST = (BASE, "dpo")
 # The histograms of the pairs that are drawn: what is counted, its title, the file.
 HISTOGRAMS = {
     "s_total": ("Total score", "scores"),
@@ -128,5 +128,5 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
 def compare_methods(results: Results, methods: Sequence[str]) -> pd.DataFrame:
     """Each method against base and plain DPO: see `persodpo.report.comparison.compare`."""
     values = {key: results.values(key) for key in titles(results.metrics)}
-    references = [name for name in REFERENCES if name in results.candidates()]
-    return compare(values, methods, references)
+    against = [name for name in AGAINST if name in results.candidates()]
+    return compare(values, methods, against)

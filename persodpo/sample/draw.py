@@ -52,7 +52,7 @@ def _ranked(path: Path, row_prefix: str, params: SampleParams) -> list[Dialogue]
     fitting = [
         dialogue
         for dialogue in read_dialogues(path, row_prefix)
-        if len(dialogue.reference.split()) <= params.max_words
+        if len(dialogue.golden_answer.split()) <= params.max_words
     ]
     return sorted(fitting, key=lambda dialogue: _rank(dialogue.id, params.seed))
 
@@ -86,7 +86,7 @@ def _to_prompts(dialogues: Sequence[Dialogue], params: SampleParams) -> list[Pro
             id=dialogue.id,
             persona=list(dialogue.persona),
             turns=list(dialogue.turns),
-            reference=dialogue.reference,
+            golden_answer=dialogue.golden_answer,
             text=render_prompt(dialogue.persona, dialogue.turns, params.max_words),
         )
         for dialogue in dialogues

@@ -8,7 +8,7 @@ and machine in turn, so the last entry holds the whole dialogue. Other keys
 
 The plain format has one dialogue a line:
     {"id": "42", "persona": ["I love lighthouses."],
-     "turns": ["What is this?"], "reference": "A lighthouse, your favourite."}
+     "turns": ["What is this?"], "golden_answer": "A lighthouse, your favourite."}
 `turns` are all turns before the answer, human first and last.
 
 The published prompts are CSV with the columns `personas` (sentences without a blank
@@ -33,19 +33,19 @@ from persodpo.errors import UserError
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A dialogue whose last machine turn is set apart as the reference answer.
+    """A dialogue whose last machine turn is set apart as the golden answer.
 
     Attributes:
         id: Unique in its file.
         persona: Sentences about the human speaker, at least one.
         turns: The turns before the answer, human first and last.
-        reference: The machine's last turn.
+        golden_answer: The machine's last turn.
     """
 
     id: str
     persona: tuple[str, ...]
     turns: tuple[str, ...]
-    reference: str
+    golden_answer: str
 
 
 def read_dialogues(path: Path, row_prefix: str = "") -> list[Dialogue]:
@@ -140,19 +140,19 @@ def _read_plain(path: Path, text: str) -> Iterator[Dialogue]:
             entry = _parse_json(path, line, text_before=text[:offset])
             id_ = _read_id(path, entry, "id", f"line {number}")
             where = f"{path}, dialogue {id_!r}"
-            unknown = entry.keys() - {"id", "persona", "turns", "reference"}
+            unknown = entry.keys() - {"id", "persona", "turns", "golden_answer"}
             if unknown:
                 raise UserError(
                     f"{where}: unknown key {min(unknown)!r}; the keys are id, persona, turns, "
-                    "reference."
+                    "golden_answer."
                 )
             yield _dialogue(
                 where,
                 id_,
                 entry.get("persona"),
                 entry.get("turns"),
-                entry.get("reference"),
-                names=("persona", "turns", "reference"),
+                entry.get("golden_answer"),
+                names=("persona", "turns", "golden_answer"),
             )
         offset += len(line) + 1
 
@@ -258,7 +258,7 @@ def _read_id(path: Path, entry: Any, key: str, place: str) -> str:
 
 
 def _dialogue(
-    where: str, id_: str, persona: Any, turns: Any, reference: Any, names: tuple[str, str, str]
+    where: str, id_: str, persona: Any, turns: Any, golden_answer: Any, names: tuple[str, str, str]
 ) -> Dialogue:
     """Check the parts of one dialogue; `names` are their names in the file, for messages."""
     for value, name in ((persona, names[0]), (turns, names[1])):
@@ -269,9 +269,11 @@ def _dialogue(
             f"{where}: in {names[1]!r} human and machine take turns and the machine has the last "
             f"word, but the answer is turn {len(turns) + 1}."
         )
-    for texts, name in ((persona, names[0]), (turns, names[1]), ([reference], names[2])):
+    for texts, name in ((persona, names[0]), (turns, names[1]), ([golden_answer], names[2])):
         for number, text in enumerate(texts, start=1):
-            what = "the answer" if text is reference and texts is not persona else f"item {number}"
+            what = (
+                "the answer" if text is golden_answer and texts is not persona else f"item {number}"
+            )
             if not isinstance(text, str) or not text.strip():
                 raise UserError(f"{where}: {what} of {name!r} is empty or not a text.")
             if _has_surrogate(text):
@@ -283,7 +285,7 @@ def _dialogue(
         id=id_,
         persona=tuple(sentence.strip() for sentence in persona),
         turns=tuple(turn.strip() for turn in turns),
-        reference=reference.strip(),
+        golden_answer=golden_answer.strip(),
     )
 
 

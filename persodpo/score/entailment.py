@@ -1,6 +1,6 @@
-"""UE, utterance entailment: is the answer entailed by the persona, and by the reference?
+"""UE, utterance entailment: is the answer entailed by the persona, and by the golden answer?
 
-One point if the persona entails the answer, and a second if the reference entails
+One point if the persona entails the answer, and a second if the golden answer entails
 it too, so the score is 0, 1 or 2. Source: PersoBench's code (Afzoon et al.,
 arXiv:2410.03198). The second premise may be the dialogue's last turn instead.
 """
@@ -20,7 +20,7 @@ def entailment_metric(params: ScorersParams) -> Metric:
     if isinstance(params.ue, LoggedMetric):
         label = "UE (logged)"
     else:
-        label = "UE" if params.ue.second_premise == "reference" else "UE (last turn)"
+        label = "UE" if params.ue.second_premise == "golden_answer" else "UE (last turn)"
     return Metric(label, low=0, high=2, worst=0, version=VERSION)
 
 
@@ -38,7 +38,7 @@ def score_entailment(
         judge: Gives the probabilities of contradiction, neutral, entailment of a
             (premise, hypothesis). The second premise is judged only where the first
             entails the answer, because it can't change the value elsewhere.
-        second_premise: The reference answer, or the dialogue's last turn.
+        second_premise: The golden answer, or the dialogue's last turn.
 
     Returns:
         Shape (n,): 0, 1 or 2.
@@ -48,7 +48,7 @@ def score_entailment(
     entailed = [i for i, point in enumerate(points) if point]
     second = judge(
         [
-            (p.reference if second_premise == "reference" else p.turns[-1], answers[i])
+            (p.golden_answer if second_premise == "golden_answer" else p.turns[-1], answers[i])
             for i, p in ((i, prompts[i]) for i in entailed)
         ]
     )

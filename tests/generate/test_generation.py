@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from tiny_models import CHATML
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
 
-from persodpo.config.models import ReferenceModel
+from persodpo.config.models import GoldenModel
 from persodpo.config.params import load_params
 from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generate.local import TransformersCaller, answer_requests
@@ -234,12 +234,12 @@ def test_the_persona_can_be_left_out(tiny_model, prompts, generate):
     assert without.prompt_tokens < with_persona.prompt_tokens - 20
 
 
-def test_the_reference_keeps_the_contract(prompts, generate):
-    generated = generate_responses("ref", ReferenceModel(backend="reference"), prompts, generate, 9)
+def test_the_golden_answer_keeps_the_contract(prompts, generate):
+    generated = generate_responses("ref", GoldenModel(backend="golden"), prompts, generate, 9)
     assert generated.metrics["failure_ratio"] == 0
     for prompt, response in zip(prompts, generated.responses, strict=True):
-        assert response.answer == parse_response(response.raw).answer == prompt.reference
-        assert response.words == len(prompt.reference.split())
+        assert response.answer == parse_response(response.raw).answer == prompt.golden_answer
+        assert response.words == len(prompt.golden_answer.split())
 
 
 def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
@@ -249,7 +249,7 @@ def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
         "Count from one to a hundred.",
     ]
     prompts = [
-        Prompt(id=str(i), persona=["p"], turns=["t"], reference="r", text=text)
+        Prompt(id=str(i), persona=["p"], turns=["t"], golden_answer="r", text=text)
         for i, text in enumerate(texts)
     ]
     longer = generate.model_copy(update={"max_tokens": 40})

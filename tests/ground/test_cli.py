@@ -26,7 +26,7 @@ def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path):
         w = RemoteWorkspace(tmp_path, url, 1)
         data = (w.folder / "data/focus").absolute()
         data.mkdir()
-        rounds = [{"persona": ["I sail."], "turns": [f"Where {i}?"], "reference": f"There {i}."}
+        rounds = [{"persona": ["I sail."], "turns": [f"Where {i}?"], "golden_answer": f"There {i}."}
                   for i in range(9)]  # fmt: skip
         for split, rows in (("train", rounds[:6]), ("valid", rounds[6:])):
             lines = [json.dumps(row | {"id": f"{split}{i}"}) for i, row in enumerate(rows)]

@@ -162,11 +162,11 @@ def test_generate(workspace, alone):
 def test_score(workspace, alone):
     prompts = read_rows(workspace.folder / "artifacts/prompts/train.jsonl", Prompt)
     responses = generate_responses(
-        "reference", alone.models["reference"], prompts, alone.generate, 110
+        "golden", alone.models["golden"], prompts, alone.generate, 110
     ).responses
-    write_rows(workspace.folder / "artifacts/responses/reference.jsonl", responses)
-    workspace.python("-m", *LAUNCH, "stages.score", "reference")
-    rows = read_rows(workspace.folder / "artifacts/scores/reference.jsonl", Score)
+    write_rows(workspace.folder / "artifacts/responses/golden.jsonl", responses)
+    workspace.python("-m", *LAUNCH, "stages.score", "golden")
+    rows = read_rows(workspace.folder / "artifacts/scores/golden.jsonl", Score)
     assert_same_scores(rows, score_responses(prompts, responses, alone.scorers))
 
 

@@ -10,7 +10,7 @@ from persodpo.records import Prompt, read_rows, write_rows, write_text
 unicode_text = st.text(st.characters(codec="utf-8"))
 prompt_rows = st.builds(
     Prompt, id=unicode_text, persona=st.lists(unicode_text), turns=st.lists(unicode_text),
-    reference=unicode_text, text=unicode_text,
+    golden_answer=unicode_text, text=unicode_text,
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_rows_survive_writing(rows, tmp_path_factory):
 
 def test_a_bad_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
-    good = Prompt(id="a", persona=[], turns=[], reference="", text="").model_dump_json()
+    good = Prompt(id="a", persona=[], turns=[], golden_answer="", text="").model_dump_json()
     path.write_text(f"{good}\n{good.replace('persona', 'person')}\n")
     with pytest.raises(UserError, match=r"rows.jsonl, line 2: not a row of type Prompt \(person"):
         read_rows(path, Prompt)

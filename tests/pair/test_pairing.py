@@ -10,7 +10,9 @@ from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts, select_
 from persodpo.records import Prompt
 from persodpo.weights import pair_weights
 
-PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], reference="r", text=f"ask {i}") for i in "abc"]
+PROMPTS = [
+    Prompt(id=i, persona=["p"], turns=["t"], golden_answer="r", text=f"ask {i}") for i in "abc"
+]
 
 
 def params(strategy="margin", margin=0.1, **changes):

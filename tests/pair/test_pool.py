@@ -9,7 +9,7 @@ from persodpo.pair.pairing import pair_texts, select_pairs
 from persodpo.pair.pool import read_pool
 from persodpo.records import Prompt, Response, Score, write_rows
 
-PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], reference="r", text="t") for i in "ab"]
+PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], golden_answer="r", text="t") for i in "ab"]
 
 
 def response(id_, model, answer="yes", contract="valid"):

@@ -86,7 +86,7 @@ def test_a_comparison():
         "y": table(base=base, dpo=base + rng.normal(size=40), persodpo=base + 1e-12),
     }
     compared = compare(values, ["dpo", "persodpo"], ["base", "dpo"])
-    keys = list(zip(compared["reference"], compared["method"], compared["measure"], strict=True))
+    keys = list(zip(compared["against"], compared["method"], compared["measure"], strict=True))
     assert keys == [
         ("base", "dpo", "x"), ("base", "dpo", "y"), ("base", "persodpo", "x"),
         ("base", "persodpo", "y"), ("dpo", "persodpo", "x"), ("dpo", "persodpo", "y"),

@@ -27,8 +27,10 @@ BLOCKS = [
 ]
 
 
-def prompt(id, persona=("I ski.",), turns=("Where?", "There.", "When?"), reference="At noon."):
-    return Prompt(id=id, persona=list(persona), turns=list(turns), reference=reference, text="")
+def prompt(id, persona=("I ski.",), turns=("Where?", "There.", "When?"), golden_answer="At noon."):
+    return Prompt(
+        id=id, persona=list(persona), turns=list(turns), golden_answer=golden_answer, text=""
+    )
 
 
 def row(model, id, contract="valid", answer="Now.", raw="{Now.}", **values):
@@ -52,7 +54,7 @@ def sample():
     for i in rng.permutation(1000):
         persona = [text(5, 9) for _ in range(5)]
         turns = [text(8, 40) for _ in range(7)]
-        prompts.append(prompt(f"p-{i}", persona, turns, reference=text(30, 60)))
+        prompts.append(prompt(f"p-{i}", persona, turns, golden_answer=text(30, 60)))
     rows = []
     for model in CANDIDATES:
         for one in prompts:
@@ -187,7 +189,7 @@ def expected(
 def searched():
     shown = TABLE["answer"].where(TABLE["contract"] == "valid", TABLE["raw"])
     answers = shown.groupby(TABLE["id"]).agg(" ".join)
-    texts = {one.id: " ".join([*one.persona, *one.turns, one.reference]) for one in PROMPTS}
+    texts = {one.id: " ".join([*one.persona, *one.turns, one.golden_answer]) for one in PROMPTS}
     return (pd.Series(texts) + " " + answers[list(texts)]).str.lower()
 
 
@@ -210,7 +212,7 @@ def test_data_of_a_small_table():
         "S_total ↑", "Coh ↑", "C ↑", "Distance ↓", "Words", "Seconds",
     ]  # fmt: skip
     two, one = data["prompts"]
-    assert (two["id"], two["reference"]) == ("two", "At noon.")
+    assert (two["id"], two["golden_answer"]) == ("two", "At noon.")
     assert one["answers"] == [
         {"contract": "valid", "text": "Now.", "values": [0.5, None, 0.0, 0.5, 3, 0.5]},
         {"contract": "valid", "text": "Now.", "values": [0.5, 0.5, -1.0, 0.5, 1, 0.5]},
@@ -303,7 +305,7 @@ def test_an_example_has_all_that_is_known_of_it(opened):
     assert example.locator(".dialogue li").all_text_contents() == [
         f"User{1 + i % 2}{turn}" for i, turn in enumerate(one.turns)
     ]
-    assert example.locator(".context .answer").text_content() == one.reference
+    assert example.locator(".context .answer").text_content() == one.golden_answer
     order = [B, TIMELESS] + [name for name in CANDIDATES if name not in {B, TIMELESS}]
     cards = example.locator(".card")
     assert cards.locator(".name").all_text_contents() == order

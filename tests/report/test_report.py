@@ -83,7 +83,7 @@ def artifacts(tmp_path):
         table = pd.DataFrame({column: [0.1, 0.2], "chosen": [0.5, 0.5], "rejected": [1.0, 0.0]})
         table.to_csv(folder / f"pairs/{file}.csv", index=False)
     prompts = [
-        Prompt(id=id_, persona=["I sail."], turns=["Where?"], reference="There.",
+        Prompt(id=id_, persona=["I sail."], turns=["Where?"], golden_answer="There.",
                text=render_prompt(["I sail."], ["Where?"], 110))
         for id_ in "abcd"
     ]  # fmt: skip

@@ -17,7 +17,7 @@ def write(path, ids, answers=None, prefix=""):
             "id": prefix + str(i),
             "persona": ["I sail."],
             "turns": [f"{prefix}{i}?"],
-            "reference": (answers or {}).get(i, "Yes."),
+            "golden_answer": (answers or {}).get(i, "Yes."),
         }
         for i in ids
     ]
@@ -78,7 +78,7 @@ def test_long_answers_are_left_out(make, tmp_path):
 @pytest.mark.parametrize(("twin", "key"), [("0", "id"), ("x", "turns")])
 def test_overlap_is_refused(make, tmp_path, twin, key):
     row = {"id": twin, "persona": ["p"], "turns": ["0?" if key == "turns" else "?"],
-           "reference": "r"}  # fmt: skip
+           "golden_answer": "r"}  # fmt: skip
     (tmp_path / "valid.jsonl").write_text(json.dumps(row))
     message = f"dialogue {twin!r}: it also stands in"
     with pytest.raises(UserError, match=re.escape(message)):
@@ -114,4 +114,4 @@ def test_the_official_format_goes_the_same_way():
     for prompt in (*train, *valid):
         assert len(prompt.turns) % 2 == 1
         assert all(text in prompt.text for text in (*prompt.persona, *prompt.turns))
-        assert prompt.reference not in prompt.text
+        assert prompt.golden_answer not in prompt.text

@@ -49,7 +49,7 @@ def test_both_formats_give_the_same_dialogues(rows, tmp_path_factory):
     plain.write_text(
         "\n".join(
             json.dumps(
-                {"id": i, "persona": persona, "turns": turns, "reference": answer},
+                {"id": i, "persona": persona, "turns": turns, "golden_answer": answer},
                 ensure_ascii=False,
             )
             for i, persona, turns, answer in rows
@@ -142,15 +142,15 @@ def test_other_scripts_and_a_byte_order_mark_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"id": 1, "persona": ["a"], "turns": ["q"]}', "the answer of 'reference' is empty"),
+        ('{"id": 1, "persona": ["a"], "turns": ["q"]}', "the answer of 'golden_answer' is empty"),
         ('{"id": 1, "persona": ["a"], "turns": ["q"], "x": 1}', "unknown key 'x'"),
-        ('{"persona": ["a"], "turns": ["q"], "reference": "r"}', "line 2: it needs a 'id'"),
+        ('{"persona": ["a"], "turns": ["q"], "golden_answer": "r"}', "line 2: it needs a 'id'"),
         ('{"id": 7, "persona": ["a"', "line 2, in or after dialogue '7': not valid JSON"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
     path = tmp_path / "plain.jsonl"
-    good = {"id": "a", "persona": ["I sail."], "turns": ["q"], "reference": "r"}
+    good = {"id": "a", "persona": ["I sail."], "turns": ["q"], "golden_answer": "r"}
     path.write_text(json.dumps(good) + "\n" + line)
     with pytest.raises(UserError, match=re.escape(message)):
         read_dialogues(path)
@@ -178,7 +178,7 @@ def test_published_prompts(tmp_path):
     assert dialogue.id == "valid-0"
     assert dialogue.persona == ("I sail.", "I ski.")
     assert dialogue.turns == ('Wow,"this"!', "It is.\nSecond line.", "How old?")
-    assert dialogue.reference == "Old."
+    assert dialogue.golden_answer == "Old."
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_broken_published_prompts(tmp_path, row, message):
 def test_published_prompts_with_other_line_ends(tmp_path):
     path = published(tmp_path, 'I sail.,"User1: A?\rUser2: B\u2028b.\r\nUser1: C", User2: D ')
     (dialogue,) = read_dialogues(path)
-    assert (dialogue.turns, dialogue.reference) == (("A?", "B\u2028b.", "C"), "D")
+    assert (dialogue.turns, dialogue.golden_answer) == (("A?", "B\u2028b.", "C"), "D")
 
 
 def test_published_prompts_without_a_column(tmp_path):

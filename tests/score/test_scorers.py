@@ -38,8 +38,10 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
-def prompt(persona=("A man is playing a guitar.",), turns=("Where?",), reference="r", id_="p"):
-    return Prompt(id=id_, persona=list(persona), turns=list(turns), reference=reference, text="t")
+def prompt(persona=("A man is playing a guitar.",), turns=("Where?",), golden_answer="r", id_="p"):
+    return Prompt(
+        id=id_, persona=list(persona), turns=list(turns), golden_answer=golden_answer, text="t"
+    )
 
 
 def response(parsed, id_="p", model="m"):
@@ -85,14 +87,14 @@ def test_c_of_each_sentence():
 
 
 @pytest.mark.parametrize(
-    ("persona", "reference", "last", "by_reference", "by_turn"),
+    ("persona", "golden_answer", "last", "by_golden", "by_turn"),
     [("e", "e", "n", 2, 1), ("e", "n", "e", 1, 2), ("e", "c", "c", 1, 1), ("n", "e", "e", 0, 0)],
 )
-def test_ue_needs_the_persona_first(persona, reference, last, by_reference, by_turn):
+def test_ue_needs_the_persona_first(persona, golden_answer, last, by_golden, by_turn):
     asked = [prompt(["P"], ["old", "T"], "R")]
-    judge = Says(P=persona, R=reference, T=last)
-    assert score_entailment(asked, ["a"], judge, "reference") == [by_reference]
-    # the reference is not even judged where it can't count
+    judge = Says(P=persona, R=golden_answer, T=last)
+    assert score_entailment(asked, ["a"], judge, "golden_answer") == [by_golden]
+    # the golden_answer is not even judged where it can't count
     assert judge.asked == [("P", "a"), ("R", "a")][: 2 if persona == "e" else 1]
     assert score_entailment(asked, ["a"], judge, "last_turn") == [by_turn]
 
@@ -130,7 +132,7 @@ def test_every_metric_is_declared():
 
 def test_the_embedded_nli_on_plain_cases():
     premise = "A man is playing a guitar on a stage."
-    asked = [prompt([premise], reference=premise, id_=str(i)) for i in range(3)]
+    asked = [prompt([premise], golden_answer=premise, id_=str(i)) for i in range(3)]
     rows = score_responses(
         asked,
         [response("A man is playing music.", "0"), response("The man is asleep in bed.", "1"),
@@ -160,7 +162,7 @@ def test_a_metric_without_a_value_is_none_and_told(capsys):
 
 def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
     responses = [
-        response(None if i % 3 == 0 else p.reference, p.id, str(i))
+        response(None if i % 3 == 0 else p.golden_answer, p.id, str(i))
         for i, p in enumerate(prompts * 2)
     ]
     scores = score_responses(prompts, responses, PARAMS)
@@ -177,7 +179,7 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
 
 
 def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
-    rows = [response(p.reference, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
+    rows = [response(p.golden_answer, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
     first = score_responses(prompts, rows, PARAMS)
     for module in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
         monkeypatch.setattr(module, "__init__", lambda *_: pytest.fail("it was loaded"))
@@ -201,7 +203,7 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
             original(self, *args)
 
         monkeypatch.setattr(judge, "__init__", load)
-    rows = [response(p.reference, p.id) for p in prompts]
+    rows = [response(p.golden_answer, p.id) for p in prompts]
     every = ["NliJudge", "NliJudge", "WordVectorJudge", "EmbeddingJudge"]
     for seed, labels, number, expected in [
         (0, None, 1, every),
@@ -265,7 +267,7 @@ def test_coh_unieval_of_a_checkpoint_in_a_folder(tmp_path, prompts):
     make_t5(tmp_path / "t5")
     section = UniEvalCoherence(scorer="unieval", model=str(tmp_path / "t5"), revision=None)
     params = PARAMS.model_copy(update={"coh": section})
-    rows = score_responses(prompts, [response(p.reference, p.id) for p in prompts], params)
+    rows = score_responses(prompts, [response(p.golden_answer, p.id) for p in prompts], params)
     assert all(0 < row.coh < 1 for row in rows)
     assert len({row.coh for row in rows}) == len(rows)
 

@@ -117,7 +117,7 @@ def generated(name, persona, turns):
     """What the evaluation gives for the same dialogue, with the adapter merged."""
     params = load_params()
     text = render_prompt(persona, turns, params.sample.max_words)
-    prompt = Prompt(id="p", persona=list(persona), turns=list(turns), reference="", text=text)
+    prompt = Prompt(id="p", persona=list(persona), turns=list(turns), golden_answer="", text=text)
     adapter = None if name == "base" else ARTIFACTS / f"policies/{name}"
     model = params.trained_model()
     rows = generate_responses(name, model, [prompt], params.generate, params.sample.max_words,

@@ -23,15 +23,15 @@ NEW = "smollm2_sampled"
 # Keys that stand in the stages' commands or files, with another value; each is changed by itself.
 TEMPLATED = {
     "launch": "accelerate launch",
-    "pool": ["smollm2_greedy", "reference", NEW],
+    "pool": ["smollm2_greedy", "golden", NEW],
     "sample.train_file": "data/focus/valid.json",
     "sample.valid_file": "data/focus/train.json",
     "generate.prices": "README.md",
-    "train.model": "reference",
+    "train.model": "golden",
     "train.methods.dpo.pairs": "persodpo",
     "train.methods.persodpo_sft.pairs": "dpo",
     "evaluate.baselines.base": "smollm2_no_persona",
-    "evaluate.baselines.reference": "smollm2_greedy",
+    "evaluate.baselines.golden": "smollm2_greedy",
 }
 
 
@@ -196,8 +196,8 @@ def test_the_table_tells_what_every_value_changes(workspace):
     """
     roles = {
         "train.model": "smollm2_no_persona",
-        "evaluate.baselines": {"base": NEW, "reference": "reference"},
-        "models.unused": {"backend": "reference"},
+        "evaluate.baselines": {"base": NEW, "golden": "golden"},
+        "models.unused": {"backend": "golden"},
     }
     with settings(workspace, roles) as params:
         values = {key: "changed" for key, _ in leaves(params) if key not in TEMPLATED}

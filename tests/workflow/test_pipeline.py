@@ -50,7 +50,7 @@ def test_dvc_yaml_is_in_step(document, monkeypatch):
 def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     monkeypatch.chdir(ROOT)
     params = load_params()
-    models = params.models | {"new": params.models["reference"]}
+    models = params.models | {"new": params.models["golden"]}
     pool = [key for key in params.pool if key != "smollm2_sampled"] + ["new"]
     changed = json.loads(json.dumps(document))
     synchronise(changed, params.model_copy(update={"models": models, "pool": pool}))

@@ -39,7 +39,7 @@ function readControls() {
 /** All texts of a prompt in small letters; the line breaks keep words of two texts apart. */
 function haystack(prompt) {
   const answers = prompt.answers.map((answer) => answer.text);
-  const texts = [...prompt.persona, ...prompt.turns, prompt.reference, ...answers];
+  const texts = [...prompt.persona, ...prompt.turns, prompt.golden_answer, ...answers];
   return texts.join('\n').toLowerCase();
 }
 
@@ -161,7 +161,7 @@ function example(prompt, controls) {
       'context',
       part('Persona of User1', textList('ul', '', prompt.persona)),
       part('Dialogue', dialogue(prompt.turns)),
-      part('Golden answer', text('p', 'answer', prompt.reference)),
+      part('Golden answer', text('p', 'answer', prompt.golden_answer)),
     ),
     part('Answers', answers(prompt, controls)),
   );
