@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
 from persodpo.config.models import GoldenModel
 from persodpo.config.params import load_params
+from persodpo.generate import local
 from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generate.local import TransformersCaller, answer_requests
 from persodpo.generate.prefill import read_prompts
-from persodpo.generate.run import generate_responses, local
+from persodpo.generate.run import generate_responses
 from persodpo.models.loading import load_causal_lm
 from persodpo.prompts import parse_response
 from persodpo.records import Prompt

@@ -75,7 +75,7 @@ def test_a_cut_answer_does_not_end_its_turn(tokenizer, template):
 def dialogue(n_turns):
     turns = [f"Turn {number} of a long talk about towers and rivers." for number in range(n_turns)]
     persona = ["I like towers."]
-    return Prompt(id="p", persona=persona, turns=turns, reference="x",
+    return Prompt(id="p", persona=persona, turns=turns, golden_answer="x",
                   text=render_prompt(persona, turns, 110))  # fmt: skip
 
 

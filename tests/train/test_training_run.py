@@ -35,7 +35,7 @@ METHOD = {
     "learning_rate": 0.05,
 }
 PROMPTS = [
-    Prompt(id=id_, persona=[], turns=["x"], reference="y", text=text)
+    Prompt(id=id_, persona=[], turns=["x"], golden_answer="y", text=text)
     for id_, text in {pair.prompt_id: pair.prompt[0].content for pair in PAIRS}.items()
 ]
 MORE_PAIRS = [
@@ -43,7 +43,7 @@ MORE_PAIRS = [
     for number in range(6)
 ]
 MORE_PROMPTS = [
-    Prompt(id=p.prompt_id, persona=[], turns=["x"], reference="y", text=p.prompt[0].content)
+    Prompt(id=p.prompt_id, persona=[], turns=["x"], golden_answer="y", text=p.prompt[0].content)
     for p in MORE_PAIRS
 ]
 
@@ -184,7 +184,7 @@ def test_answers_that_begin_with_white_space_are_trained(run, chat_model, capsys
         for i, white in enumerate(whites)
     ]
     prompts = [
-        Prompt(id=p.prompt_id, persona=[], turns=["x"], reference="y", text=p.prompt[0].content)
+        Prompt(id=p.prompt_id, persona=[], turns=["x"], golden_answer="y", text=p.prompt[0].content)
         for p in pairs
     ]
     done = run("white", pairs, prompts, model=chat_model, epochs=1)
