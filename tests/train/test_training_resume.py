@@ -15,10 +15,10 @@ from conftest import DATE, ROOT, transformers_model
 from test_training import PAIRS
 from test_training_run import METHOD, MORE_PAIRS, MORE_PROMPTS, PROMPTS, weights
 
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams, TrainParams
 from persodpo.train.checkpoints import last_checkpoint
 from persodpo.train.run import train_policy
+from persodpo.workflow.params import load_params
 
 
 @pytest.fixture(autouse=True)

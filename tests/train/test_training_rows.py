@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_training import PAIRS, make_pair
 
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
@@ -19,6 +18,7 @@ from persodpo.train.batches import plan_passes, steps_per_epoch
 from persodpo.train.groups import group_pairs, tokenize_group, tokenize_groups
 from persodpo.train.rows import split, training_rows, weigh
 from persodpo.weights import pair_weights
+from persodpo.workflow.params import load_params
 
 PARAMS = load_params().train
 

@@ -19,13 +19,13 @@ from transformers import (
     PreTrainedModel,
 )
 
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams, TrainParams
 from persodpo.errors import UserError
 from persodpo.records import Prompt
 from persodpo.train.checkpoints import run_folder
 from persodpo.train.layout import choose_layout, shared_layout_error
 from persodpo.train.run import train_policy
+from persodpo.workflow.params import load_params
 
 METHOD = {
     "pairs": "persodpo",
