@@ -13,7 +13,6 @@ from persodpo.config.sections import Day, WordLimit
 from persodpo.config.train import TrainParams
 from persodpo.records import Pair, Prompt, read_rows, write_text
 from persodpo.runner import ARTIFACTS, pick, run_stage, write_json
-from persodpo.train import train_policy
 
 
 class Generate(StageParams):
@@ -33,6 +32,9 @@ class Params(StageParams):
 
 def main(method: str) -> None:
     """Run the stage for one key of train.methods."""
+    # imported late, so that a mistake in params.yaml isn't told after the seconds that TRL takes
+    from persodpo.train import train_policy  # noqa: PLC0415
+
     params = read_params(Params)
     settings = pick(params.train.methods, method, "train.methods")
     base = params.models[params.train.model]

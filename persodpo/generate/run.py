@@ -30,7 +30,6 @@ from persodpo.generate.cache import AnswerCache
 from persodpo.generate.cost import Estimate, Price, estimate, read_price
 from persodpo.generate.golden import read_golden
 from persodpo.generate.logged import read_logged
-from persodpo.generate.remote import OpenAICaller
 from persodpo.generate.reply import cut_or
 from persodpo.generate.request import Request, sample_requests, unique
 from persodpo.generate.served import ServedModel
@@ -56,11 +55,16 @@ class Caller(Protocol):
 def make_caller(
     name: str, model: SampledModel, params: GenerateParams, policy: Path | None = None
 ) -> Caller:
-    """The backend of a model that is called."""
+    """The backend of a model that is called.
+
+    Each is imported late, because OpenAI's client and torch take seconds that the others need not
+    wait.
+    """
     if isinstance(model, OpenAIModel):
+        from persodpo.generate.remote import OpenAICaller  # noqa: PLC0415
+
         return OpenAICaller(name, model, params)
     assert isinstance(model, TransformersModel)
-    # imported late, because torch takes seconds that a pool of servers need not wait
     from persodpo.generate.local import TransformersCaller  # noqa: PLC0415
 
     return TransformersCaller(name, model, params, policy)

@@ -29,7 +29,7 @@ import pandas as pd
 from persodpo.config.pair import LengthParams, ScoringParams
 from persodpo.errors import UserError
 from persodpo.records import Row
-from persodpo.score.metric import Metric
+from persodpo.score import Metric
 
 
 class Bounds(Row):

@@ -23,7 +23,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from persodpo.records import Prompt
-from persodpo.score.metric import Metric
+from persodpo.score import Metric
 
 ASSETS = Path(__file__).parent / "assets"
 # 0.04 ± 0.13, -0.88, 12,452, < .001, n/a: what stands to the right in its column

@@ -11,7 +11,7 @@ import pandas as pd
 
 from persodpo.report.comparison import Interval, mean_interval, share_interval
 from persodpo.report.results import Results
-from persodpo.score.metric import Metric
+from persodpo.score import Metric
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
