@@ -51,7 +51,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 @contextmanager
 def locked_run(folder: Path) -> Iterator[Path | None]:
-    """Keep other runs out of a run's folder, and tell where to go on from.
+    """Lock other runs out of a run's folder, and find where to go on from.
 
     Queued experiments may train the same method in the same way at once. The second one
     waits, and then trains anew.
