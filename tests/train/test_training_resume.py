@@ -35,7 +35,7 @@ def cache(tmp_path, monkeypatch):
 
 TRAINING = """
 import sys, time
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/train"]
 import persodpo.train.trainer as trainer
 from persodpo import processes
 from test_training_resume import settings
