@@ -31,7 +31,6 @@ from transformers import pipeline
 
 from benchmarks import published
 from persodpo.config.models import OpenAIModel
-from persodpo.config.params import load_params
 from persodpo.generate.cache import AnswerCache
 from persodpo.generate.cost import estimate
 from persodpo.generate.local import CPU_BATCH_SIZE, TransformersCaller, answer_requests
@@ -42,6 +41,7 @@ from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.prompts import parse_response
 from persodpo.records import Answer
+from persodpo.workflow.params import load_params
 
 sys.path.append("tests")
 from remote_workspace import (

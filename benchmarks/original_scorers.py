@@ -15,20 +15,17 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics.pairwise import cosine_similarity
 from transformers import pipeline
 
-from persodpo.config.scorers import (
-    EmbeddingCoherence,
-    NliConsistency,
-    NliEntailment,
-    ScorersParams,
-    UniEvalCoherence,
-    WordVectorDistance,
-)
 from persodpo.models.loading import device
 from persodpo.models.locations import locate
 from persodpo.records import Prompt, Response
+from persodpo.score import Scorer
+from persodpo.score.consistency import Consistency
+from persodpo.score.embedding import Embedding
 from persodpo.score.judges.checkpoints import load_classifier, load_seq2seq
 from persodpo.score.judges.stopwords import STOP_WORDS
 from persodpo.score.judges.word_vectors import load_word_vectors
+from persodpo.score.persona_distance import PersonaDistance
+from persodpo.score.unieval import UniEval
 
 # UniEval's questions about a dialogue (Zhong et al., EMNLP 2022, appendix), in their code's order.
 QUESTIONS = (
@@ -45,20 +42,20 @@ Coherence = Callable[[Prompt, str], float]
 
 
 def original_loop(
-    params: ScorersParams,
+    scorers: dict[str, Scorer],
 ) -> Callable[[Iterable[Prompt], Iterable[Response]], pd.DataFrame]:
     """Load the scorers.
 
     Returns:
         From valid responses and their prompts to a table of coh, c, ue and p.
     """
-    assert isinstance(params.c, NliConsistency)
-    assert isinstance(params.ue, NliEntailment)
-    assert isinstance(params.p, WordVectorDistance)
-    classifier, tokenizer = load_classifier(params.c.model, params.c.revision, "scorers.c.model")
+    c, p = scorers["c"], scorers["p"]
+    assert isinstance(c, Consistency)
+    assert isinstance(p, PersonaDistance)
+    classifier, tokenizer = load_classifier(c.model, c.revision, "scorers.c.model")
     judge = pipeline("text-classification", model=classifier, tokenizer=tokenizer, device=device())
-    vectors = load_word_vectors(params.p.vectors)
-    coherence = _coherence(params)
+    vectors = load_word_vectors(p.vectors, "scorers.p.vectors")
+    coherence = _coherence(scorers["coh"])
 
     def label(premise: str, hypothesis: str) -> str:
         return judge({"text": premise, "text_pair": hypothesis}, truncation=True)["label"]
@@ -83,9 +80,8 @@ def original_loop(
     return score
 
 
-def _coherence(params: ScorersParams) -> Coherence:
-    coh = params.coh
-    if isinstance(coh, EmbeddingCoherence):
+def _coherence(coh: Scorer) -> Coherence:
+    if isinstance(coh, Embedding):
         encoder = SentenceTransformer(
             locate(coh.model, coh.revision, "scorers.coh.model"), device=str(device())
         )
@@ -96,7 +92,7 @@ def _coherence(params: ScorersParams) -> Coherence:
 
         return by_embedding
 
-    assert isinstance(coh, UniEvalCoherence)
+    assert isinstance(coh, UniEval)
     model, tokenizer = load_seq2seq(coh.model, coh.revision, "scorers.coh.model")
     yes, no = (tokenizer(word)["input_ids"][0] for word in ("Yes", "No"))
     start = torch.tensor([[model.config.decoder_start_token_id]], device=model.device)

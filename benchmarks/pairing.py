@@ -7,7 +7,7 @@
     python -m benchmarks.pairing scale      time and memory on random pools of growing size
 
 The logs are read from FOCUS_LOGS (../shared/focus_logs; a clone of the paper's repository has them
-under other names, see persodpo/config/profiles.py).
+under other names, see persodpo/workflow/profiles.py).
 """
 
 import os
@@ -25,8 +25,6 @@ import typer
 
 from benchmarks import original_pairs, published
 from persodpo.config.pair import PairingParams, ScoringParams
-from persodpo.config.params import Params, load_params
-from persodpo.config.profiles import profile_text
 from persodpo.generate.run import generate_responses
 from persodpo.pair.numbers import pair_metrics
 from persodpo.pair.pairing import form_pair_sets, select_pairs
@@ -37,6 +35,8 @@ from persodpo.records import Evaluated, write_rows, write_text
 from persodpo.sample.draw import sample_prompts
 from persodpo.score import declared_metrics
 from persodpo.score.run import score_responses
+from persodpo.workflow.params import Params, load_params
+from persodpo.workflow.profiles import profile_text
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 QUANTILES = [(0.4, 0.6), (0.1, 0.9), (0.25, 0.75), (0.5, 0.5), (0.3, 0.8), (0.0, 1.0)]
@@ -58,9 +58,9 @@ def replay_pool(params: Params) -> pd.DataFrame:
         responses = generate_responses(
             key, params.models[key], prompts, params.generate, params.sample.max_words
         ).responses
-        scores = score_responses(prompts, responses, params.scorers)
+        scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
         rows += [Evaluated(response=r, score=s) for r, s in zip(responses, scores, strict=True)]
-    return evaluated_table(rows)
+    return evaluated_table(rows, params.scorers)
 
 
 def pair_sets(
@@ -188,7 +188,7 @@ def stage() -> None:
                 key, params.models[key], prompts, params.generate, params.sample.max_words
             ).responses
             write_rows(folder / f"artifacts/responses/{key}.jsonl", responses)
-            scores = score_responses(prompts, responses, params.scorers)
+            scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
             write_rows(folder / f"artifacts/scores/{key}.jsonl", scores)
         # a process without this one's imports, that tells its peak in its last words
         code = (
@@ -246,7 +246,7 @@ def one(prompts: int, models: int, strategy: str) -> None:
     answers = np.array([f"answer {i}" for i in range(n)], dtype=object)
     pool = pd.DataFrame({
         "id": np.repeat([f"prompt {i}" for i in range(prompts)], models),
-        "model": np.tile([f"model {i}" for i in range(models)], prompts),
+        "model": np.tile([f"model {i}" for i in range(models)], prompts), "sample": 0,
         "raw": answers, "contract": contract, "answer": answers, "valid": contract == "valid",
         "words": rng.integers(1, 100, n), "c": rng.integers(-1, 2, n).astype(float),
         "ue": rng.integers(0, 3, n).astype(float), "p": rng.random(n), "coh": rng.random(n),

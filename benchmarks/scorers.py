@@ -29,17 +29,19 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from benchmarks import published
 from benchmarks.original_scorers import original_loop
-from persodpo.config.params import load_params
-from persodpo.config.scorers import ScorersParams, UniEvalCoherence
 from persodpo.prompts import wrap_response
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt, Response, Score
+from persodpo.score import Scorer
 from persodpo.score.judges.nli import class_name
 from persodpo.score.judges.unieval import UniEvalJudge, fit, question
 from persodpo.score.judges.word_vectors import WordVectorJudge, load_word_vectors
+from persodpo.score.persona_distance import PersonaDistance
 from persodpo.score.run import score_responses
 from persodpo.score.train_nli.pairs import load_pairs
 from persodpo.score.train_nli.params import ClassifierParams, load_nli_params
 from persodpo.score.train_nli.training import measure, train_classifier
+from persodpo.score.unieval import UniEval
+from persodpo.workflow.params import load_params
 
 sys.path.append("tests")
 from tiny_models import corpus, make_t5
@@ -101,11 +103,17 @@ def _transcribed(folder: Path, item: tuple[str, ...]) -> float:
     return float(yes / (yes + no))
 
 
+def _vectors() -> str:
+    p = load_params().scorers["p"]
+    assert isinstance(p, PersonaDistance)
+    return p.vectors
+
+
 @app.command()
 def distance() -> None:
     """P on published responses: Spearman's correlation with the published Persona Distance."""
     prompts = published.prompts("train")
-    judge = WordVectorJudge(load_word_vectors(load_params().scorers.p.vectors))
+    judge = WordVectorJudge(load_word_vectors(_vectors(), "scorers.p.vectors"))
     tables = []
     for model in ("gpt-4o-mini", "Llama3-1-8B-Instruct"):
         table = published.scored_responses(model)
@@ -174,9 +182,9 @@ def agreement(show: int = 0, seed: int = 0) -> None:
     for model in published.models():
         table = published.scored_responses(model)
         responses = [_response(str(row.prompt), model, row.answer) for row in table.itertuples()]
-        scores = score_responses(prompts, responses, load_params().scorers)
+        scores = _score(prompts, responses, load_params().scorers)
         for key in published.METRICS:
-            table[f"our_{key}"] = [getattr(score, key) for score in scores]
+            table[f"our_{key}"] = [score.values[key] for score in scores]
         tables.append(table.assign(model=model))
     table = pd.concat(tables, ignore_index=True)
     for key in ("c", "ue"):
@@ -222,13 +230,16 @@ def speed(responses: int = 1000, unieval: int = 150) -> None:
         _compare("with Coh-MiniLM", prompts, rows, params, f"{folder}/1")
         make_t5(Path(folder, "t5"), vocabulary=8000, d_model=512, d_kv=64, d_ff=1024, num_layers=8,
                 num_heads=6, feed_forward_proj="gated-gelu")  # fmt: skip
-        coh = UniEvalCoherence(scorer="unieval", model=f"{folder}/t5", revision=None)
-        asked = params.model_copy(update={"coh": coh})
+        asked = params | {"coh": UniEval(kind="unieval", model=f"{folder}/t5", revision=None)}
         _compare("with UniEval's question", prompts, rows[:unieval], asked, f"{folder}/2")
 
 
+def _score(prompts: list[Prompt], rows: list[Response], scorers: dict[str, Scorer]) -> list[Score]:
+    return score_responses(prompts, rows, scorers, load_params().score.batch_tokens)
+
+
 def _compare(
-    name: str, prompts: list[Prompt], rows: list[Response], params: ScorersParams, cache: str
+    name: str, prompts: list[Prompt], rows: list[Response], params: dict[str, Scorer], cache: str
 ) -> None:
     """Time the loop and ours, and compare their scores."""
     begin = time.perf_counter()
@@ -237,12 +248,12 @@ def _compare(
     loop_seconds = time.perf_counter() - begin
     os.environ["DVC_ROOT"] = cache  # no judgement is kept from before
     begin = time.perf_counter()
-    ours = score_responses(prompts, rows, params)
+    ours = _score(prompts, rows, params)
     seconds = time.perf_counter() - begin
     begin = time.perf_counter()
-    assert score_responses(prompts, rows, params) == ours
+    assert _score(prompts, rows, params) == ours
     kept_seconds = time.perf_counter() - begin
-    values = pd.DataFrame([score.model_dump() for score in ours])[list(theirs.columns)]
+    values = pd.DataFrame([score.values for score in ours])[list(theirs.columns)]
     echo(f"{name}: loop {len(rows) / loop_seconds:.2f} responses a second over {len(rows)}, "
          f"ours {len(rows) / seconds:.2f}, loading included in both: "
          f"{loop_seconds / seconds:.2f} times the loop; from kept judgements "

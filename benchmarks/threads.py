@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 import typer
 
-from persodpo.config.params import load_params
 from persodpo.generate.local import TransformersCaller, answer_requests
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import load_causal_lm, load_tokenizer
 from persodpo.sample.draw import sample_prompts
+from persodpo.workflow.params import load_params
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo

@@ -29,7 +29,6 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
 from persodpo.config.models import TransformersModel
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams, TrainParams
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import device, device_name, fast_dtype, load_causal_lm, load_tokenizer
@@ -41,6 +40,7 @@ from persodpo.train.collator import PromptCollator
 from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import training_rows
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
+from persodpo.workflow.params import load_params
 
 sys.path.append("tests")
 from tiny_models import perturb

@@ -23,13 +23,13 @@ import typer
 
 from benchmarks.training import BASE, DATE, MAX_WORDS, SMOLLM2, method, replay_pairs, settings
 from persodpo import processes as together
-from persodpo.config.params import load_params
 from persodpo.generate.run import generate_responses
 from persodpo.records import Pair, Prompt, read_rows, write_rows
 from persodpo.report.collapse import distinct
 from persodpo.runner import ARTIFACTS
 from persodpo.sample.draw import sample_prompts
 from persodpo.train.run import train_policy
+from persodpo.workflow.params import load_params
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo

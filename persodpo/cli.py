@@ -16,15 +16,17 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from persodpo.config.dvc_yaml import synchronise_files
-from persodpo.config.params import Params, load_params
-from persodpo.config.profiles import apply_profile
+from persodpo.config.models import SampledModel
 from persodpo.errors import UserError
 from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
-from persodpo.generate.run import CALLERS, estimate_model
+from persodpo.generate.request import sample_request
+from persodpo.generate.run import estimate_model, make_caller
 from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
 from persodpo.runner import ARTIFACTS
 from persodpo.sample.draw import sample_prompts
+from persodpo.workflow.dvc_yaml import synchronise_files
+from persodpo.workflow.params import Params, load_params
+from persodpo.workflow.profiles import apply_profile
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)
@@ -58,12 +60,15 @@ def estimate() -> None:
     """
     params, cache = load_params(), AnswerCache()
     train, valid = sample_prompts(params.sample)
-    asked = [(key, key, train) for key in params.pool]
-    asked += [(f"{name} (baseline)", key, valid) for name, key in params.evaluate.baselines.items()]
+    asked: list[tuple[str, str, list[Prompt], int | None]]
+    asked = [(key, key, train, None) for key in params.pool]
+    asked += [
+        (f"{name} (baseline)", key, valid, 1) for name, key in params.evaluate.baselines.items()
+    ]
     settings = (params.generate, params.sample.max_words, cache)
     table = pd.DataFrame(
-        estimate_model(key, params.models[key], prompts, *settings)._replace(model=label)
-        for label, key, prompts in asked
+        estimate_model(key, params.models[key], prompts, *settings, samples)._replace(model=label)
+        for label, key, prompts, samples in asked
     )
     total = table.drop(columns="model").sum().to_dict() | {"model": "all"}
     _print_table(pd.concat([table, pd.DataFrame([total]).astype(table.dtypes)]))
@@ -257,15 +262,16 @@ def _seed(
 ) -> None:
     """Take over the responses of one model to the prompts of one split."""
     model = params.models[key]
-    if model.backend not in CALLERS:
+    if not isinstance(model, SampledModel):
         return
     prompts = {p.id: p for p in read_rows(ARTIFACTS / f"prompts/{split}.jsonl", Prompt)}
     known = [response for response in responses if response.id in prompts]
-    requests = CALLERS[model.backend](key, model, params.generate).requests(
+    requests = make_caller(key, model, params.generate).requests(
         [prompts[response.id] for response in known], params.sample.max_words
     )
     taken = 0
-    for request, response in zip(requests, known, strict=True):
+    for first, response in zip(requests, known, strict=True):
+        request = sample_request(first, response.sample)
         if request.key == response.request_key:
             fields = response.model_dump(include=set(Answer.model_fields))
             cache.put(request, Answer(**fields))

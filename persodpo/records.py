@@ -100,6 +100,7 @@ class Response(Row):
     Attributes:
         id: The prompt's id.
         model: The key of the model in `params.yaml`, or a candidate's name.
+        sample: Which of the model's answers to the prompt this is, from 0.
         raw: The text that pairs show: what the model gave, without its thoughts; see `Answer`.
         contract: Whether it keeps the JSON contract (see `persodpo.prompts`).
         answer: The answer of a `valid` or `salvaged` response, else None.
@@ -112,6 +113,7 @@ class Response(Row):
 
     id: str
     model: str
+    sample: int = 0
     raw: str
     contract: ContractResult
     answer: str | None
@@ -132,23 +134,22 @@ class Response(Row):
 
 
 class Score(Row):
-    """The raw sub-scores of one response; ranges are in `persodpo.score`.
+    """The values of the metrics for one response.
 
     Attributes:
         id: The prompt's id.
-        model: The model that gave the response.
+        model, sample: The response; see there.
         contract, answer: What was scored, so that a score can't pass for another answer's.
-        c, ue, p, coh: The metrics; None where one can't be computed for a valid response.
+        values: By the keys of `scorers` in `params.yaml`, in their order; None where a metric can't
+            be computed for a valid response.
     """
 
     id: str
     model: str
+    sample: int = 0
     contract: ContractResult
     answer: str | None
-    c: float | None
-    ue: float | None
-    p: float | None
-    coh: float | None
+    values: dict[str, float | None]
 
 
 class Evaluated(Row):
@@ -173,8 +174,9 @@ class Pair(Row):
         chosen: The better answer.
         rejected: The worse answer.
         prompt_id: The prompt's id.
-        model_chosen: Key of the model that gave the chosen answer.
-        model_rejected: Key of the model that gave the rejected answer.
+        model_chosen, sample_chosen: The model that gave the chosen answer, and which of its
+            answers to the prompt that is.
+        model_rejected, sample_rejected: The same of the rejected answer.
         score_chosen: S_total of the chosen answer.
         score_rejected: S_total of the rejected answer.
         cut_chosen: Whether the chosen text stops where the model was stopped at its most
@@ -187,7 +189,9 @@ class Pair(Row):
     rejected: list[Message]
     prompt_id: str
     model_chosen: str
+    sample_chosen: int = 0
     model_rejected: str
+    sample_rejected: int = 0
     score_chosen: float
     score_rejected: float
     cut_chosen: bool

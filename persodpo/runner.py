@@ -51,7 +51,7 @@ def run_stage(stage: str | None, main: Callable[..., None], *arguments: str) -> 
     try:
         if stage is not None:
             # by its name, so that it is no dependency of the stage (see there)
-            importlib.import_module("persodpo.config.checks").check_workflow(stage)
+            importlib.import_module("persodpo.workflow.checks").check_workflow(stage)
         main(**given)
         processes.finish()
     except UserError as error:

@@ -2,18 +2,19 @@
 
 Reads   artifacts/prompts/valid.jsonl; evaluate also artifacts/policies/<method>/
 Writes  artifacts/evaluations/<candidate>.jsonl (answers with scores)
-Params  launch, generate, scorers, sample.max_words, the model's section in models
+Params  launch, generate, score, scorers, sample.max_words, the model's section in models
 """
 
 from persodpo.config import StageParams, read_params
 from persodpo.config.evaluate import EvaluateParams
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
-from persodpo.config.scorers import ScorersParams
+from persodpo.config.score import ScoreParams
 from persodpo.config.sections import WordLimit
 from persodpo.evaluate import evaluate_candidate
 from persodpo.records import Prompt, read_rows, write_rows
 from persodpo.runner import ARTIFACTS, pick, run_stage
+from persodpo.score import Scorers
 
 
 class Train(StageParams):
@@ -30,7 +31,8 @@ class Params(StageParams):
     generate: GenerateParams
     models: dict[str, ModelParams]
     sample: WordLimit
-    scorers: ScorersParams
+    score: ScoreParams
+    scorers: Scorers
     train: Train
 
 
@@ -48,6 +50,7 @@ def main(candidate: str) -> None:
         read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt),
         params.generate,
         params.scorers,
+        params.score,
         params.sample.max_words,
     )
     write_rows(ARTIFACTS / f"evaluations/{candidate}.jsonl", rows)

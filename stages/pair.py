@@ -13,7 +13,6 @@ from pydantic import PositiveFloat
 
 from persodpo.config import StageParams, read_params
 from persodpo.config.pair import PairingParams, ScoringParams
-from persodpo.config.scorers import ScorersParams
 from persodpo.config.sections import WordLimit
 from persodpo.pair import (
     fit_scale,
@@ -28,7 +27,7 @@ from persodpo.pair import (
 )
 from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.runner import ARTIFACTS, run_stage, write_json
-from persodpo.score import declared_metrics
+from persodpo.score import Scorers, declared_metrics
 
 PAIRS = ARTIFACTS / "pairs"
 
@@ -51,7 +50,7 @@ class Params(StageParams):
 
     pool: list[str]
     sample: WordLimit
-    scorers: ScorersParams
+    scorers: Scorers
     scoring: ScoringParams
     pairing: PairingParams
     train: Train
@@ -61,8 +60,10 @@ def main() -> None:
     """Run the stage."""
     params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
-    pool = read_pool(params.pool, prompts, ARTIFACTS)
-    metrics = declared_metrics(params.scorers)
+    # audit metrics, which have no weight, aren't even read
+    scorers = {key: params.scorers[key] for key in params.scorers if key in params.scoring.weights}
+    metrics = declared_metrics(scorers)
+    pool = read_pool(params.pool, prompts, metrics, ARTIFACTS)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, params.scoring, metrics)
     sets = form_pair_sets(

@@ -8,9 +8,9 @@ Writes  results/{table1,comparison}.md, metrics.json, candidates.csv, figure2{a,
 Params  all sections: a result belongs to a whole params.yaml
 """
 
-from persodpo.config.params import load_params
 from persodpo.report import read_sources, write_results
 from persodpo.runner import ARTIFACTS, RESULTS, run_stage
+from persodpo.workflow.params import load_params
 
 
 def main() -> None:

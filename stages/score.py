@@ -2,27 +2,29 @@
 
 Reads   artifacts/prompts/train.jsonl, artifacts/responses/<model>.jsonl
 Writes  artifacts/scores/<model>.jsonl
-Params  launch, scorers
+Params  launch, score, scorers
 """
 
 from persodpo.config import StageParams, read_params
-from persodpo.config.scorers import ScorersParams
+from persodpo.config.score import ScoreParams
 from persodpo.records import Prompt, Response, read_rows, write_rows
 from persodpo.runner import ARTIFACTS, run_stage
-from persodpo.score.run import score_responses
+from persodpo.score import Scorers, score_responses
 
 
 class Params(StageParams):
     """What the stage reads of params.yaml."""
 
-    scorers: ScorersParams
+    score: ScoreParams
+    scorers: Scorers
 
 
 def main(model: str) -> None:
     """Run the stage for one key of models."""
+    params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     responses = read_rows(ARTIFACTS / f"responses/{model}.jsonl", Response)
-    scores = score_responses(prompts, responses, read_params(Params).scorers)
+    scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
     write_rows(ARTIFACTS / f"scores/{model}.jsonl", scores)
 
 

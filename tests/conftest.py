@@ -16,11 +16,11 @@ from workspace import ROOT, Workspace
 
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel, TransformersModel
-from persodpo.config.params import load_params
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import load_tokenizer
 from persodpo.records import Prompt
 from persodpo.sample.draw import sample_prompts
+from persodpo.workflow.params import load_params
 
 # no deadline: a busy machine isn't a failure
 settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)
@@ -29,7 +29,7 @@ settings.load_profile("persodpo")
 
 def transformers_model(name, **changes) -> TransformersModel:
     values = {"backend": "transformers", "model": str(name), "revision": None, "persona": True,
-              "temperature": 0.0, "top_p": 1.0, "seed": 0, "max_tokens": None,
+              "temperature": 0.0, "top_p": 1.0, "seed": 0, "samples": 1, "max_tokens": None,
               "chat_template_kwargs": None}  # fmt: skip
     return TransformersModel(**(values | changes))
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 KEY = "sk-a-key-that-must-appear-nowhere-0123456789"
 REMOTE = {
     "backend": "openai", "model": "some-model", "base_url": "", "api_key_env": "TEST_API_KEY",
-    "persona": True, "temperature": 0.7, "top_p": 1.0, "seed": 0, "sample_index": 0,
+    "persona": True, "temperature": 0.7, "top_p": 1.0, "seed": 0, "samples": 1,
     "max_tokens": None, "response_format": "json_object", "extra_body": None,
     "served_model": "same", "concurrency": 16, "requests_per_minute": None,
     "tokens_per_minute": None, "timeout_seconds": 1.0, "attempts": 10,

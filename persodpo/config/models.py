@@ -5,17 +5,17 @@ Every key is mandatory; its meaning is explained where its value stands, in
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
     JsonValue,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 
 from persodpo.config.sections import Section, Seed, Text
@@ -44,7 +44,23 @@ _SECRET_VALUE = re.compile(
 )
 
 
-class TransformersModel(Section):
+class SampledModel(Section):
+    """A model that can give several answers to a prompt."""
+
+    temperature: NonNegativeFloat | None
+    samples: PositiveInt
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples is {self.samples}, and at temperature 0 all answers to a prompt are the "
+                "same; set samples to 1, or raise the temperature"
+            )
+        return self
+
+
+class TransformersModel(SampledModel):
     """A model that answers on this machine (named as `persodpo.models.locations` says)."""
 
     backend: Literal["transformers"]
@@ -66,7 +82,7 @@ class TransformersModel(Section):
         return value
 
 
-class OpenAIModel(Section):
+class OpenAIModel(SampledModel):
     """A model behind a server that speaks OpenAI's chat API (see docs/generation.md).
 
     A setting that is null is left to the server.
@@ -80,7 +96,6 @@ class OpenAIModel(Section):
     temperature: NonNegativeFloat | None
     top_p: Annotated[float, Field(gt=0, le=1)] | None
     seed: Seed | None
-    sample_index: NonNegativeInt
     max_tokens: PositiveInt | None
     response_format: Literal["text", "json_object"]
     extra_body: dict[str, JsonValue] | None

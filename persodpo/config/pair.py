@@ -16,26 +16,11 @@ from pydantic import (
     model_validator,
 )
 
-from persodpo.config.sections import Section, Seed
+from persodpo.config.sections import Key, Section, Seed
 
 Strategy = Literal["margin", "best_worst", "quantile", "valid_invalid"]
 PairText = Literal["raw", "rewrapped"]
 Quantile = Annotated[float, Field(ge=0, le=1)]
-
-
-class MetricWeights(Section):
-    """Weight of each metric in S_metric."""
-
-    c: NonNegativeFloat
-    ue: NonNegativeFloat
-    p: NonNegativeFloat
-    coh: NonNegativeFloat
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> Self:
-        if self.c + self.ue + self.p + self.coh == 0:
-            raise ValueError("at least one of c, ue, p, coh must be above 0")
-        return self
 
 
 class LengthParams(Section):
@@ -58,10 +43,17 @@ class ScoringParams(Section):
     """How sub-scores become a total score (paper, section 3.1)."""
 
     normalisation: Literal["range", "minmax"]
-    weights: MetricWeights
+    weights: dict[Key, NonNegativeFloat]
     w1: NonNegativeFloat
     w2: NonNegativeFloat
     length: LengthParams
+
+    @field_validator("weights")
+    @classmethod
+    def _some_weight(cls, value: dict[str, float]) -> dict[str, float]:
+        if not any(value.values()):
+            raise ValueError("at least one metric must have a weight above 0")
+        return value
 
 
 class PairingParams(Section):

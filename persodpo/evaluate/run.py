@@ -10,10 +10,10 @@ from pathlib import Path
 
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
-from persodpo.config.scorers import ScorersParams
+from persodpo.config.score import ScoreParams
 from persodpo.generate import generate_responses
 from persodpo.records import Evaluated, Prompt
-from persodpo.score.run import score_responses
+from persodpo.score import Scorer, score_responses
 
 
 def evaluate_candidate(
@@ -23,10 +23,11 @@ def evaluate_candidate(
     policy: Path | None,
     prompts: Sequence[Prompt],
     generate: GenerateParams,
-    scorers: ScorersParams,
+    scorers: dict[str, Scorer],
+    score: ScoreParams,
     max_words: int,
 ) -> list[Evaluated]:
-    """Let a candidate answer all prompts, and score the answers.
+    """Let a candidate answer all prompts once, and score the answers.
 
     Args:
         name: The candidate's name in the results.
@@ -35,7 +36,8 @@ def evaluate_candidate(
         policy: The folder of a trained method's policy; None for a baseline.
         prompts: What to answer.
         generate: How.
-        scorers: What stands behind the metrics.
+        scorers: The metrics, by their keys.
+        score: How answers are scored.
         max_words: The most words an answer may have.
 
     Returns:
@@ -44,9 +46,9 @@ def evaluate_candidate(
     Raises:
         UserError: The candidate's model can't be found.
     """
-    generated = generate_responses(key, model, prompts, generate, max_words, policy=policy)
+    generated = generate_responses(key, model, prompts, generate, max_words, policy, samples=1)
     responses = [row.model_copy(update={"model": name}) for row in generated.responses]
-    scores = score_responses(prompts, responses, scorers)
+    scores = score_responses(prompts, responses, scorers, score.batch_tokens)
     return [
         Evaluated(response=response, score=score)
         for response, score in zip(responses, scores, strict=True)

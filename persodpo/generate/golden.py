@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from persodpo.config.models import GoldenModel
 from persodpo.prompts import wrap_response
 from persodpo.records import Answer, Prompt
 
 
-def read_golden(name: str, model: GoldenModel, prompts: Sequence[Prompt]) -> list[Answer]:
+def read_golden(prompts: Sequence[Prompt]) -> list[Answer]:
     """Answer each prompt with its golden answer; no tokens are counted and no time is taken."""
     return [
         Answer(raw=wrap_response(prompt.golden_answer), finish_reason="golden")

@@ -95,7 +95,6 @@ class OpenAICaller:
                 temperature=model.temperature,
                 top_p=model.top_p,
                 seed=model.seed,
-                sample_index=model.sample_index,
                 response_format=model.response_format,
                 extra_body=model.extra_body,
             )

@@ -109,6 +109,19 @@ def chat(prompt: Prompt, persona: bool, max_words: int) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
+def sample_request(request: Request, sample: int) -> Request:
+    """The request for a further answer to the same prompt: another seed and sample index."""
+    if sample == 0:
+        return request
+    seed = None if request.seed is None else request.seed + sample
+    return request.model_copy(update={"sample_index": sample, "seed": seed})
+
+
+def sample_requests(requests: Sequence[Request], samples: int) -> list[Request]:
+    """Ask each request so many times; those of one request stand together."""
+    return [sample_request(request, n) for request in requests for n in range(samples)]
+
+
 def unique(requests: Sequence[Request]) -> list[Request]:
     """The requests without repetitions, in the order of their first occurrence."""
     return list({request.key: request for request in requests}.values())

@@ -1,6 +1,6 @@
 """Answers of one model to a set of prompts, by the model's backend, no call paid twice.
 
-A backend either reads answers that exist (`READERS`) or calls a model (`CALLERS`).
+A backend either reads answers that exist or calls a model.
 Before the first call the cache is asked and the cost is estimated; every answer
 is in the cache as soon as it is received.
 
@@ -12,13 +12,19 @@ main one.
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
-from persodpo.config.models import ModelParams, OpenAIModel
+from persodpo.config.models import (
+    LoggedModel,
+    ModelParams,
+    OpenAIModel,
+    SampledModel,
+    TransformersModel,
+)
 from persodpo.errors import UserError
 from persodpo.generate.cache import AnswerCache
 from persodpo.generate.cost import Estimate, Price, estimate, read_price
@@ -26,7 +32,7 @@ from persodpo.generate.golden import read_golden
 from persodpo.generate.logged import read_logged
 from persodpo.generate.remote import OpenAICaller
 from persodpo.generate.reply import cut_or
-from persodpo.generate.request import Request, unique
+from persodpo.generate.request import Request, sample_requests, unique
 from persodpo.generate.served import ServedModel
 from persodpo.generate.tally import Tally, generation_metrics
 from persodpo.models.thoughts import split_thoughts
@@ -47,21 +53,17 @@ class Caller(Protocol):
         """
 
 
-def _local_caller(*args: Any, **kwargs: Any) -> Caller:
+def make_caller(
+    name: str, model: SampledModel, params: GenerateParams, policy: Path | None = None
+) -> Caller:
+    """The backend of a model that is called."""
+    if isinstance(model, OpenAIModel):
+        return OpenAICaller(name, model, params)
+    assert isinstance(model, TransformersModel)
     # imported late, because torch takes seconds that a pool of servers need not wait
     from persodpo.generate.local import TransformersCaller  # noqa: PLC0415
 
-    return TransformersCaller(*args, **kwargs)
-
-
-READERS: dict[str, Callable[..., list[Answer]]] = {
-    "golden": read_golden,
-    "logged": read_logged,
-}
-CALLERS: dict[str, Callable[..., Caller]] = {
-    "transformers": _local_caller,
-    "openai": OpenAICaller,
-}
+    return TransformersCaller(name, model, params, policy)
 
 
 # About so many tokens a word of English and the JSON around an answer take.
@@ -70,7 +72,7 @@ JSON_TOKENS = 10
 
 
 class Generated(NamedTuple):
-    """A model's responses, one per prompt in the prompts' order, and numbers about them."""
+    """A model's responses, in the prompts' order, and numbers about them."""
 
     responses: list[Response]
     metrics: dict[str, Any]
@@ -83,6 +85,7 @@ def generate_responses(
     params: GenerateParams,
     max_words: int,
     policy: Path | None = None,
+    samples: int | None = None,
 ) -> Generated:
     """Let one model answer all prompts.
 
@@ -93,19 +96,30 @@ def generate_responses(
         params: The settings that all models share.
         max_words: The most words an answer may have, as told in the prompt.
         policy: The folder of the model as it was trained, for the backend transformers.
+        samples: How many answers to each prompt; None takes the model's `samples`.
+
+    Returns:
+        One response per prompt and sample; those to a prompt stand together.
 
     Raises:
         UserError: The model can't be found or has no chat template; calls are forbidden,
             would cost too much, or stay without an answer; too many prompts are refused; or another
             model answers under the same name. What was answered is kept.
     """
-    if model.backend in READERS:
-        answers = READERS[model.backend](name, model, prompts)
-        rows = _responses(name, prompts, answers, [None] * len(prompts), params)
+    if not isinstance(model, SampledModel):
+        if isinstance(model, LoggedModel):
+            answers = read_logged(name, model, prompts)
+        else:
+            answers = read_golden(prompts)
+        asked = [(prompt.id, 0) for prompt in prompts]
+        rows = _responses(name, asked, answers, [None] * len(prompts), params)
         return Generated(rows, generation_metrics(rows, None, None))
-    options = {"policy": policy} if policy else {}
-    caller = CALLERS[model.backend](name, model, params, **options)
-    requests = processes.from_main(lambda: caller.requests(prompts, max_words))
+    caller = make_caller(name, model, params, policy)
+    samples = samples or model.samples
+    requests = processes.from_main(
+        lambda: sample_requests(caller.requests(prompts, max_words), samples)
+    )
+    asked = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
     if processes.is_main():
         _tell_low_cap(name, requests[0].max_tokens, max_words)
     cache = AnswerCache()
@@ -114,7 +128,7 @@ def generate_responses(
         known, missing, plan, price = processes.from_main(
             lambda: _prepare(name, model, requests, params, cache)
         )
-        prompt_ids = {r.key: p.id for r, p in zip(requests[::-1], prompts[::-1], strict=True)}
+        prompt_ids = {r.key: id_ for r, (id_, _) in zip(requests[::-1], asked[::-1], strict=True)}
         with Tally(plan, cache, price, params.max_cost_usd, prompt_ids, known) as tally:
             if missing:
                 caller.answer(missing, tally)
@@ -122,7 +136,7 @@ def generate_responses(
     known |= tally.answers
     answers = [_as_asked(known[request.key], request) for request in requests]
     keys = [None if request.key in tally.uncached else request.key for request in requests]
-    rows = _responses(name, prompts, answers, keys, params)
+    rows = _responses(name, asked, answers, keys, params)
     if processes.is_main():
         _tell_lost_in_thoughts(name, model, rows)
     return Generated(rows, generation_metrics(rows, tally, price))
@@ -135,15 +149,19 @@ def estimate_model(
     params: GenerateParams,
     max_words: int,
     cache: AnswerCache,
+    samples: int | None = None,
 ) -> Estimate:
     """Tell what `generate_responses` would take, without a call.
 
     Raises:
         UserError: The model or its price can't be found, or a cached answer is damaged.
     """
-    if model.backend in READERS:
+    if not isinstance(model, SampledModel):
         return Estimate(name, 0, 0, 0, 0, 0, 0.0)
-    requests = CALLERS[model.backend](name, model, params).requests(prompts, max_words)
+    requests = sample_requests(
+        make_caller(name, model, params).requests(prompts, max_words),
+        samples or model.samples,
+    )
     known, missing = _look_up(requests, cache)
     return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
 
@@ -208,13 +226,13 @@ def _check(plan: Estimate, price: Price | None, params: GenerateParams) -> None:
 
 def _responses(
     name: str,
-    prompts: Sequence[Prompt],
+    asked: Sequence[tuple[str, int]],
     answers: Sequence[Answer],
     keys: Sequence[str | None],
     params: GenerateParams,
 ) -> list[Response]:
     rows = []
-    for prompt, answer, key in zip(prompts, answers, keys, strict=True):
+    for (prompt_id, sample), answer, key in zip(asked, answers, keys, strict=True):
         # here and not where an answer is kept, so that the cache has what the model wrote
         text, thoughts = split_thoughts(answer.raw)
         thoughts = "".join(filter(None, [answer.thoughts, thoughts])) or None
@@ -222,8 +240,9 @@ def _responses(
         fields = answer.model_dump() | {"raw": text, "thoughts": thoughts}
         rows.append(
             Response(
-                id=prompt.id,
+                id=prompt_id,
                 model=name,
+                sample=sample,
                 contract=contract,
                 answer=answered,
                 words=len((text if answered is None else answered).split()),

@@ -162,13 +162,13 @@ def generation_metrics(
     """Numbers about a model's responses.
 
     Args:
-        responses: One per prompt, at least one.
+        responses: At least one.
         tally: The count of this run's calls; None for a backend without calls.
         price: The model's price; None on this machine.
 
     Returns:
-        `prompts`, `failure_ratio` (share outside the contract), `cut_ratio` (share cut at the most
-        tokens), `contract` and `finish_reasons` (counts), `prompt_tokens`,
+        `prompts`, `responses`, `failure_ratio` (share outside the contract), `cut_ratio` (share
+        cut at the most tokens), `contract` and `finish_reasons` (counts), `prompt_tokens`,
         `completion_tokens`, `cost_usd` of all responses whenever they were made,
         `seconds_per_response` (median); and of this run `requests`, `cache_hits`,
         `calls`, `faults` (attempts without an answer, by kind) and `spent_usd`.
@@ -178,7 +178,8 @@ def generation_metrics(
     paid = table.drop_duplicates("request_key")  # the same request is made once
     prompt_tokens, completion_tokens = paid["prompt_tokens"].sum(), paid["completion_tokens"].sum()
     return {
-        "prompts": len(table),
+        "prompts": int(table["id"].nunique()),
+        "responses": len(table),
         "failure_ratio": float((table["contract"] != "valid").mean()),
         "cut_ratio": float((table["finish_reason"] == "length").mean()),
         "contract": table["contract"].value_counts().sort_index().to_dict(),

@@ -42,7 +42,8 @@ def form_pair_sets(
     """Form all pair sets of a pool.
 
     Args:
-        table: One row per scored response: `id`, `model`, `raw`, `answer`, `valid`, `s_total`.
+        table: One row per scored response: `id`, `model`, `sample`, `raw`, `answer`, `valid`,
+            `s_total`.
         params: The strategy of the set persodpo, and what all sets share.
         needed: The sets that something is trained on.
 
@@ -86,14 +87,14 @@ def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams)
     the square of the pool.
 
     Args:
-        table: One row per response, with unique (`id`, `model`) and the columns `valid`, `answer`,
-            `s_total` and `text` (see `pair_texts`). Responses without a text are left out,
-            of the quantiles, too.
+        table: One row per response, with unique (`id`, `model`, `sample`) and the columns `valid`,
+            `answer`, `s_total` and `text` (see `pair_texts`). Responses without a text are left
+            out, of the quantiles, too.
         strategy: Who may be paired with whom.
         params: Margin, quantiles and cap.
 
     Returns:
-        One row per pair, ordered by prompt and models: `chosen` and `rejected`, positions
+        One row per pair, ordered by prompt, models and samples: `chosen` and `rejected`, positions
         of rows of the table, and `margin`, S_chosen - S_rejected. Empty if there are none.
     """
     score = table["s_total"].to_numpy(dtype=float)
@@ -111,17 +112,17 @@ def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams)
     if strategy != "valid_invalid":
         kept &= (margin > TOLERANCE) & (margin >= params.margin - TOLERANCE)
     pairs = pairs.assign(margin=margin)[kept]
-    model, models = pd.factorize(table["model"], sort=True)
-    pairs["model_chosen"] = model[pairs["chosen"]]
-    pairs["model_rejected"] = model[pairs["rejected"]]
-    order = ["prompt", "model_chosen", "model_rejected"]
+    source, sources = pd.factorize(_sources(table), sort=True)
+    pairs["source_chosen"] = source[pairs["chosen"]]
+    pairs["source_rejected"] = source[pairs["rejected"]]
+    order = ["prompt", "source_chosen", "source_rejected"]
     if strategy == "best_worst":
         pairs = pairs.sort_values(["margin", *order], ascending=[False, True, True, True])
         pairs = pairs.groupby("prompt").head(1)
     elif params.max_per_prompt is not None:
         first = -pairs["margin"]
         if params.cap == "random":
-            first = _draw(pairs, prompts, models, params.seed)
+            first = _draw(pairs, prompts, sources, params.seed)
         pairs = pairs.assign(first=first).sort_values(["first", *order])
         pairs = pairs.groupby("prompt").head(params.max_per_prompt)
     columns = ["chosen", "rejected", "margin"]
@@ -143,13 +144,19 @@ def _candidates(
     return answered, shown
 
 
-def _draw(pairs: pd.DataFrame, prompts: pd.Index, models: pd.Index, seed: int) -> pd.Series:
+def _sources(table: pd.DataFrame) -> pd.Series:
+    """Who gave each response: the model, and behind a mark that no key has a later sample."""
+    later = "#" + table["sample"].astype(str)
+    return table["model"] + later.where(table["sample"] > 0, "")
+
+
+def _draw(pairs: pd.DataFrame, prompts: pd.Index, sources: pd.Index, seed: int) -> pd.Series:
     """A pseudo-random number for each pair that other pairs don't change."""
     names = pd.DataFrame(
         {
             "prompt": pd.Categorical.from_codes(pairs["prompt"], prompts),
-            "chosen": pd.Categorical.from_codes(pairs["model_chosen"], models),
-            "rejected": pd.Categorical.from_codes(pairs["model_rejected"], models),
+            "chosen": pd.Categorical.from_codes(pairs["source_chosen"], sources),
+            "rejected": pd.Categorical.from_codes(pairs["source_rejected"], sources),
         },
         index=pairs.index,
     )
@@ -198,7 +205,7 @@ def pair_rows(
         prompts: The prompts that were answered.
     """
     asked = {prompt.id: prompt.text for prompt in prompts}
-    shown = table[["id", "model", "s_total"]].assign(text=texts, cut=table["cut"])
+    shown = table[["id", "model", "sample", "s_total"]].assign(text=texts, cut=table["cut"])
     shown["cut"] &= texts == table["raw"]  # what is put into the format anew is whole
     responses = shown.to_dict("records")
     for chosen, rejected in zip(pairs["chosen"], pairs["rejected"], strict=True):
@@ -212,7 +219,9 @@ def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping
         rejected=[Message(role="assistant", content=rejected["text"])],
         prompt_id=chosen["id"],
         model_chosen=chosen["model"],
+        sample_chosen=chosen["sample"],
         model_rejected=rejected["model"],
+        sample_rejected=rejected["sample"],
         score_chosen=chosen["s_total"],
         score_rejected=rejected["s_total"],
         cut_chosen=chosen["cut"],

@@ -4,7 +4,7 @@ What the stages before left behind is trusted only as far as it agrees: files of
 different runs, by a hand-run stage or a merge, would give pairs of nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +13,15 @@ from persodpo.errors import UserError
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows
 
 
-def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path) -> pd.DataFrame:
+def read_pool(
+    models: Sequence[str], prompts: Sequence[Prompt], metrics: Collection[str], artifacts: Path
+) -> pd.DataFrame:
     """Read the responses and scores of all models of the pool.
 
     Args:
         models: Keys of the models.
         prompts: The prompts that were answered.
+        metrics: The metrics that are looked at.
         artifacts: The folder that has `responses/<model>.jsonl` and `scores/<model>.jsonl`.
 
     Returns:
@@ -27,8 +30,8 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
 
     Raises:
         UserError: A model's file is missing or has a bad row, responses and scores or
-            responses and prompts are of different runs, a response is missing or stands
-            there twice, or there are none.
+            responses and prompts are of different runs, a response or a metric is missing, a
+            response stands there twice, or there are none.
     """
     known = {prompt.id for prompt in prompts}
     rows: list[Evaluated] = []
@@ -42,7 +45,7 @@ def read_pool(models: Sequence[str], prompts: Sequence[Prompt], artifacts: Path)
         raise UserError(
             f"{artifacts}/prompts/train.jsonl has no prompts, so the pool is empty; run dvc repro."
         )
-    table = evaluated_table(rows)
+    table = evaluated_table(rows, metrics)
     # A prompt that a server refused, or an answer that was lost in thoughts, has no text; it isn't
     # one that a model ended without a word, and must not be trained as such.
     table["raw"] = [None if _has_no_text(row.response) else row.response.raw for row in rows]
@@ -54,19 +57,27 @@ def _has_no_text(response: Response) -> bool:
     return gave_nothing and not response.raw.strip()
 
 
-def evaluated_table(rows: Sequence[Evaluated]) -> pd.DataFrame:
-    """Responses with their sub-scores as a table.
+def evaluated_table(rows: Sequence[Evaluated], metrics: Collection[str]) -> pd.DataFrame:
+    """Responses with their values of some metrics as a table.
 
     Returns:
-        One row per response: `id`, `model`, `raw`, `contract`, `answer`, `words`,
-        `c`, `ue`, `p`, `coh` (NaN where a metric has no value), `valid`, whether the
+        One row per response: `id`, `model`, `sample`, `raw`, `contract`, `answer`, `words`,
+        a column per metric (NaN where it has no value), `valid`, whether the
         response keeps the JSON contract, and `cut`, whether it was cut at the most tokens.
+
+    Raises:
+        UserError: A row has no such metric.
     """
-    fields = {"id", "model", "raw", "contract", "answer", "words"}
+    fields = {"id", "model", "sample", "raw", "contract", "answer", "words"}
     responses = pd.DataFrame([row.response.model_dump(include=fields) for row in rows])
-    metrics = ["c", "ue", "p", "coh"]
-    values = [[getattr(row.score, metric) for metric in metrics] for row in rows]
-    scores = pd.DataFrame(values, columns=metrics, dtype=float)
+    for row in rows:
+        if missing := set(metrics) - row.score.values.keys():
+            raise UserError(
+                f"The scores of {row.score.model} have no value of {min(missing)}, so they were "
+                "made by other scorers; run dvc repro."
+            )
+    values = [[row.score.values[metric] for metric in metrics] for row in rows]
+    scores = pd.DataFrame(values, columns=list(metrics), dtype=float)
     valid = (responses["contract"] == "valid").astype(bool)
     cut = pd.Series([row.response.finish_reason == "length" for row in rows], dtype=bool)
     return pd.concat([responses, scores, valid.rename("valid"), cut.rename("cut")], axis="columns")
@@ -76,7 +87,7 @@ def _refuse_strangers(
     file: Path, model: str, responses: Sequence[Response], known: set[str]
 ) -> None:
     """Responses to prompts of another sample, of another model, given twice or not at all."""
-    seen: set[str] = set()
+    seen: dict[str, set[int]] = {}
     for response in responses:
         if response.model != model:
             raise UserError(
@@ -87,12 +98,18 @@ def _refuse_strangers(
                 f"{file}: prompt {response.id!r} isn't in artifacts/prompts/train.jsonl, so the "
                 f"responses are of another run; run dvc repro generate@{model}."
             )
-        if response.id in seen:
+        if response.sample in seen.setdefault(response.id, set()):
             raise UserError(
                 f"{file}: prompt {response.id!r} is answered twice; run dvc repro generate@{model}."
             )
-        seen.add(response.id)
-    if missing := known - seen:
+        seen[response.id].add(response.sample)
+    of_all = set().union(*seen.values())
+    if short := [id_ for id_, samples in seen.items() if samples != of_all]:
+        raise UserError(
+            f"{file}: prompt {short[0]!r} has fewer samples than others; "
+            f"run dvc repro generate@{model}."
+        )
+    if missing := known - seen.keys():
         raise UserError(
             f"{file}: {len(missing)} prompts of artifacts/prompts/train.jsonl have no response, "
             f"such as {min(missing)!r}; run dvc repro generate@{model}."
@@ -103,9 +120,9 @@ def _joined(
     file: Path, model: str, responses: Sequence[Response], scores: Sequence[Score]
 ) -> list[Evaluated]:
     """Each response with the score of its very answer."""
-    by_id = {score.id: score for score in scores}
+    by_id = {(score.id, score.sample): score for score in scores}
     for response in responses:
-        score = by_id.get(response.id)
+        score = by_id.get((response.id, response.sample))
         if score is None or (score.model, score.contract, score.answer) != (
             response.model,
             response.contract,
@@ -121,4 +138,7 @@ def _joined(
             f"{file}: it has {len(scores)} scores for {len(responses)} responses, so the scores "
             f"are of another run; run dvc repro score@{model}."
         )
-    return [Evaluated(response=response, score=by_id[response.id]) for response in responses]
+    return [
+        Evaluated(response=response, score=by_id[response.id, response.sample])
+        for response in responses
+    ]

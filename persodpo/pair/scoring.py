@@ -1,12 +1,13 @@
 """From raw sub-scores to a response's total score (paper, section 3.1).
 
     S_total  = S_metric + S_LFC
-    S_metric = weight_c * s_c + weight_ue * s_ue + weight_p * s_p + weight_coh * s_coh
+    S_metric = the sum of weight_m * s_m over the metrics m that have a weight
     S_LFC    = w1 * s_length + w2 * s_format      (length-format compliance)
 
-Each metric is normalised to [0, 1]; with weights of a quarter S_metric is the paper's
-mean. s_format is 1 for a raw text that keeps the JSON contract, else 0. s_length judges
-the words of the answer inside it:
+Each metric is normalised to [0, 1]; with weights of a quarter for C, UE, P and Coh S_metric is the
+paper's mean. A metric without a weight is an audit metric, which no score and no pair sees.
+s_format is 1 for a raw text that keeps the JSON contract, else 0. s_length judges the words of the
+answer inside it:
 
     quadratic  max(0, 1 - ((words - target) / target)^2), the paper's code's penalty
     bonus      1 up to the target, 0 above it
@@ -62,7 +63,7 @@ def fit_scale(
         table: The pool, one row per response: `valid`, `answer`, `words` and a column
             per metric (see `persodpo.pair.pool`).
         params: How scores are computed.
-        metrics: What the values of each metric mean.
+        metrics: What the values of each metric with a weight mean.
         max_words: The most words an answer may have.
 
     Raises:
@@ -105,17 +106,16 @@ def score_table(
         table: One row per response, as for `fit_scale`; of the pool or of others.
         scale: What was fitted on the pool.
         params: How scores are computed.
-        metrics: What the values of each metric mean.
+        metrics: What the values of each metric with a weight mean.
 
     Returns:
-        The table with the added columns `s_c`, `s_ue`, `s_p`, `s_coh` (each in [0, 1]),
-        `s_metric`, `s_length`, `s_format`, `s_lfc` and `s_total`.
+        The table with the added columns `s_<metric>` of each metric (in [0, 1]), `s_metric`,
+        `s_length`, `s_format`, `s_lfc` and `s_total`.
     """
     table = table.copy()
-    weights = params.weights.model_dump()
     for key, metric in metrics.items():
         table[f"s_{key}"] = normalise(table[key].fillna(metric.worst), scale.bounds[key])
-    table["s_metric"] = sum(weights[key] * table[f"s_{key}"] for key in metrics)
+    table["s_metric"] = sum(params.weights[key] * table[f"s_{key}"] for key in metrics)
     table["s_length"] = length_score(table["words"], scale.target, params.length).where(
         _has_length(table, params.length), 0.0
     )

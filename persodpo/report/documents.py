@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.config.params import Params
 from persodpo.report.comparison import CONFIDENCE, RESAMPLES
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
@@ -21,10 +20,12 @@ from persodpo.report.tables import (
     other_table,
     time_table,
 )
+from persodpo.workflow.params import Params
 
 SCORERS_NOTE = """\
 What stands behind each metric is set in the section scorers of params.yaml and described in
-docs/metrics.md; only values of the same scorers compare with each other."""
+docs/metrics.md; only values of the same scorers compare with each other. A metric marked (audit)
+has no weight: neither S_total nor the pairs see it."""
 OTHER_NOTE = """\
 S_total: what the pairs are formed by, on the scale that was fitted on the training responses.
 Cut: share of the answers that were cut at the most tokens, most of which fail therefore.

@@ -1,19 +1,18 @@
 """All candidates' answers to the validation prompts with all their scores, in one table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from persodpo.config.params import Params
 from persodpo.errors import UserError
-from persodpo.pair.pool import evaluated_table
-from persodpo.pair.scoring import Scale, score_table
+from persodpo.pair import Scale, evaluated_table, score_table
 from persodpo.records import Evaluated, Response, read_rows
 from persodpo.runner import read_json
-from persodpo.score import declared_metrics
-from persodpo.score.metric import Metric
+from persodpo.score import Metric, declared_metrics
+from persodpo.workflow.params import Params
 
 
 class Results(NamedTuple):
@@ -25,7 +24,8 @@ class Results(NamedTuple):
             the response breaks the JSON contract, else 0), `seconds` and `batch_size`
             (NaN if unknown), `computed` (number format and device of an answer that was computed
             here, else None), and the scores of `persodpo.pair.scoring.score_table`.
-        metrics: What the values of each metric mean, in the order of the columns.
+        metrics: What the values of each metric mean, in the order of the columns; an audit metric
+            is marked in its label.
         pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
     """
 
@@ -77,20 +77,23 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
             prompts, each once.
     """
     metrics = declared_metrics(params.scorers)
+    weighted = {key: metric for key, metric in metrics.items() if key in params.scoring.weights}
+    for key in metrics.keys() - weighted.keys():
+        metrics[key] = replace(metrics[key], label=f"{metrics[key].label} (audit)")
     scale = Scale.model_validate(read_json(artifacts / "pairs/scale.json"))
     tables: list[pd.DataFrame] = []
     for name in candidates:
         file = artifacts / f"evaluations/{name}.jsonl"
         rows = read_rows(file, Evaluated)
         _refuse_strangers(file, name, rows, tables)
-        table = evaluated_table(rows)
+        table = evaluated_table(rows, metrics)
         table = table.assign(
             failed=1.0 - table["valid"],
             seconds=pd.Series([row.response.seconds for row in rows], dtype=float),
             batch_size=pd.Series([row.response.batch_size for row in rows], dtype=float),
             computed=pd.Series([_computed(row.response) for row in rows], dtype=object),
         )
-        tables.append(score_table(table, scale, params.scoring, metrics))
+        tables.append(score_table(table, scale, params.scoring, weighted))
     return Results(
         table=pd.concat(tables, ignore_index=True),
         metrics=metrics,

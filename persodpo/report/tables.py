@@ -42,7 +42,7 @@ def metric_table(
         index=_names(summaries, warned),
     )
     if published is not None:
-        table = pd.concat([table, published[list(metrics)]])
+        table = pd.concat([table, published.reindex(columns=list(metrics), fill_value="")])
     if over == "valid":
         table.insert(0, "n", [str(each["n_valid"]) for each in summaries.values()])
     return table.rename(columns={key: metric_title(metric) for key, metric in metrics.items()})

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from persodpo.config.params import Params
 from persodpo.errors import UserError
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report.comparison import compare
@@ -25,6 +24,7 @@ from persodpo.report.results import Results, read_results
 from persodpo.report.summary import BASE, headline, summarise_all
 from persodpo.report.tables import titles
 from persodpo.runner import write_json
+from persodpo.workflow.params import Params
 
 # Each method is compared with these, where they are candidates.
 AGAINST = (BASE, "dpo")

@@ -8,25 +8,53 @@ by their number.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
-from persodpo.config.scorers import Aggregate, LoggedMetric, ScorersParams
 from persodpo.errors import UserError
-from persodpo.records import Prompt
-from persodpo.score.metric import Judge, Judgement, Metric, Values
+from persodpo.records import Prompt, Response
+from persodpo.score.judges import NliModel, stance
+from persodpo.score.metric import Judge, Metric, Values, answers_of
 
-VERSION = 2
+Aggregate = Literal["joint", "mean", "sum"]
 # FoCUS's number of persona sentences, which bounds the sum.
 MOST_SENTENCES = 5
 
 
-def consistency_metric(params: ScorersParams) -> Metric:
-    """What the values of C mean."""
-    c = params.c
-    if isinstance(c, LoggedMetric):
-        return Metric("C (logged)", low=-1, high=1, worst=-1, version=VERSION)
-    high = MOST_SENTENCES if c.aggregate == "sum" else 1
-    label = "C" if c.aggregate == "joint" else f"C ({c.aggregate})"
-    return Metric(label, low=-high, high=high, worst=-high, version=VERSION)
+class Consistency(NliModel):
+    """C by an NLI classifier."""
+
+    kind: Literal["consistency"]
+    aggregate: Aggregate
+
+    def metric(self) -> Metric:
+        """See `Scorer.metric`."""
+        high = MOST_SENTENCES if self.aggregate == "sum" else 1
+        label = "C" if self.aggregate == "joint" else f"C ({self.aggregate})"
+        return Metric(label, low=-high, high=high, worst=-high, version=2, needs=("persona",))
+
+    def values(
+        self,
+        where: str,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Response],
+        batch_tokens: int,
+    ) -> Values:
+        """See `Scorer.values`.
+
+        Raises:
+            UserError: `sum` of a persona with more than five sentences, whose range the metric
+                doesn't have; or the model can't be found or used.
+        """
+        if self.aggregate == "sum":
+            for prompt in prompts:
+                if len(prompt.persona) > MOST_SENTENCES:
+                    raise UserError(
+                        f"{where}.aggregate is sum, for personas of up to {MOST_SENTENCES} "
+                        f"sentences, but the one of prompt {prompt.id!r} has "
+                        f"{len(prompt.persona)}; take mean."
+                    )
+        judge = self.judge(where, batch_tokens)
+        return score_consistency(prompts, answers_of(responses), judge, self.aggregate)
 
 
 def score_consistency(
@@ -42,24 +70,12 @@ def score_consistency(
         aggregate: How several persona sentences make one value.
 
     Returns:
-        Shape (n,): -1, 0 or 1; a number between for `mean`; a whole number of at most
-        five either way for `sum`.
-
-    Raises:
-        UserError: `sum` of a persona with more than five sentences, whose range the
-            metric doesn't have.
+        Shape (n,): -1, 0 or 1; a number between for `mean`; for `sum` a whole number, at most
+        the number of sentences either way.
     """
     premises = [
         [" ".join(prompt.persona)] if aggregate == "joint" else prompt.persona for prompt in prompts
     ]
-    if aggregate == "sum":
-        for prompt in prompts:
-            if len(prompt.persona) > MOST_SENTENCES:
-                raise UserError(
-                    f"params.yaml: scorers.c.aggregate is sum, for personas of up to "
-                    f"{MOST_SENTENCES} sentences, but the one of prompt {prompt.id!r} has "
-                    f"{len(prompt.persona)}; take mean."
-                )
     judged = iter(
         judge(
             [(one, answer) for ones, answer in zip(premises, answers, strict=True) for one in ones]
@@ -70,9 +86,3 @@ def score_consistency(
         total = sum(stance(next(judged)) for _ in ones)
         values.append(total / len(ones) if aggregate == "mean" else float(total))
     return values
-
-
-def stance(judgement: Judgement) -> int:
-    """The likeliest class as -1 (contradiction), 0 (neutral) or 1 (entailment)."""
-    assert judgement is not None  # an NLI classifier always tells
-    return judgement.index(max(judgement)) - 1

@@ -6,22 +6,37 @@ arXiv:2410.03198). The second premise may be the dialogue's last turn instead.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
-from persodpo.config.scorers import LoggedMetric, ScorersParams, SecondPremise
-from persodpo.records import Prompt
-from persodpo.score.consistency import stance
-from persodpo.score.metric import Judge, Metric, Values
+from persodpo.records import Prompt, Response
+from persodpo.score.judges import NliModel, stance
+from persodpo.score.metric import Judge, Metric, Need, Values, answers_of
 
-VERSION = 2
+SecondPremise = Literal["golden_answer", "last_turn"]
 
 
-def entailment_metric(params: ScorersParams) -> Metric:
-    """What the values of UE mean."""
-    if isinstance(params.ue, LoggedMetric):
-        label = "UE (logged)"
-    else:
-        label = "UE" if params.ue.second_premise == "golden_answer" else "UE (last turn)"
-    return Metric(label, low=0, high=2, worst=0, version=VERSION)
+class Entailment(NliModel):
+    """UE by an NLI classifier."""
+
+    kind: Literal["entailment"]
+    second_premise: SecondPremise
+
+    def metric(self) -> Metric:
+        """See `Scorer.metric`."""
+        label = "UE" if self.second_premise == "golden_answer" else "UE (last turn)"
+        needs: tuple[Need, Need] = ("persona", self.second_premise)
+        return Metric(label, low=0, high=2, worst=0, version=2, needs=needs)
+
+    def values(
+        self,
+        where: str,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Response],
+        batch_tokens: int,
+    ) -> Values:
+        """See `Scorer.values`."""
+        judge = self.judge(where, batch_tokens)
+        return score_entailment(prompts, answers_of(responses), judge, self.second_premise)
 
 
 def score_entailment(

@@ -6,58 +6,103 @@ row per prompt: found by a column with the prompts' ids or, without one, by the 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import pandas as pd
+from pydantic import Field, model_validator
 
-from persodpo.config.scorers import LoggedFiles
+from persodpo.config.sections import Key, Text
 from persodpo.errors import UserError
-from persodpo.records import Prompt
-from persodpo.score.metric import Values
+from persodpo.records import Prompt, Response
+from persodpo.score.metric import Metric, Scorer, Values
 from persodpo.tables import read_table, refuse_missing_column, rows_of_prompts
 
 
-def read_values(
-    model: str,
-    column: str,
-    logged: LoggedFiles,
-    prompts: Sequence[Prompt],
-    low: float,
-    high: float,
-) -> Values:
-    """Find the published values of a metric.
+class Logged(Scorer):
+    """A metric whose values somebody published.
 
-    Args:
-        model: The key of the model whose answers were judged.
-        column: The column with the metric's values.
-        logged: Where the files are.
-        prompts: The prompts of the answers whose values are wanted.
-        low: The lowest value there can be.
-        high: The highest value there can be.
-
-    Returns:
-        One value per answer; None where the file has none.
-
-    Raises:
-        UserError: There is no file for the model or it is no table, lacks a column or a
-            prompt, or has a value that is no number or out of range.
+    Attributes:
+        column: The column with the values, in each file.
+        files: A file per model of the pool.
+        id_column: The column with the prompts' ids; None finds rows by their number.
+        label, low, high, worst: See `Metric`.
+        lowest_published: The lowest value that there may be, if that is below `low`, as which it
+            then counts; else None.
     """
-    if model not in logged.files:
-        raise UserError(
-            f"params.yaml: scorers.logged.files has no file for {model!r}, so the column "
-            f"{column!r} has no values for its answers; name one, or take another scorer."
-        )
-    file = logged.files[model]
-    table = read_table(Path(file), f"params.yaml: scorers.logged.files.{model}")
-    refuse_missing_column(table, column, file, "params.yaml, below scorers,")
-    table = rows_of_prompts(table, logged.id_column, file, "scorers.logged", prompts)
-    given = table[column].astype(str).str.strip()
+
+    kind: Literal["logged"]
+    column: Text
+    files: Annotated[dict[Key, Text], Field(min_length=1)]
+    id_column: Text | None
+    label: Text
+    low: float
+    high: float
+    worst: float
+    lowest_published: float | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low <= self.worst <= self.high or self.low == self.high:
+            raise ValueError(
+                f"low is {self.low:g}, worst {self.worst:g}, high {self.high:g}; worst must be "
+                "from low to high, and low below high"
+            )
+        if self.lowest_published is not None and self.lowest_published > self.low:
+            raise ValueError(
+                f"lowest_published is {self.lowest_published:g}, above low, which is "
+                f"{self.low:g}; lower it, or set it to null"
+            )
+        return self
+
+    def metric(self) -> Metric:
+        """See `Scorer.metric`."""
+        return Metric(f"{self.label} (logged)", self.low, self.high, self.worst, 1, needs=())
+
+    def values(
+        self,
+        where: str,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Response],
+        batch_tokens: int,
+    ) -> Values:
+        """See `Scorer.values`.
+
+        Raises:
+            UserError: There is no file for the model or it is no table, lacks a column or a
+                prompt, or has a value that is no number or out of range.
+        """
+        if not responses:
+            return []
+        model = responses[0].model
+        if model not in self.files:
+            raise UserError(
+                f"{where}.files has no file for {model!r}, so the column {self.column!r} has no "
+                "values for its answers; name one, or take another kind of metric."
+            )
+        low = self.low if self.lowest_published is None else self.lowest_published
+        file = self.files[model]
+        table = read_table(Path(file), f"{where}.files.{model}")
+        refuse_missing_column(table, self.column, file, f"{where}.column")
+        table = rows_of_prompts(table, self.id_column, file, where, prompts)
+        return _numbers(table[self.column], prompts, file, low, self.high)
+
+    def paths(self) -> list[str]:
+        """See `Scorer.paths`."""
+        return list(self.files.values())
+
+
+def _numbers(
+    column: pd.Series, prompts: Sequence[Prompt], file: str, low: float, high: float
+) -> Values:
+    """One value per prompt; None where the file has none."""
+    given = column.astype(str).str.strip()
     numbers = pd.to_numeric(given, errors="coerce").astype(float)
-    empty = table[column].isna() | given.str.lower().isin(["", "nan", "none"])
+    empty = column.isna() | given.str.lower().isin(["", "nan", "none"])
     wrong = ~empty & ~numbers.between(low, high)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
-            f"{file}, the row of prompt {prompts[row].id!r}: {column!r} is {given.iloc[row]!r}, "
-            f"which is no number from {low:g} to {high:g}."
+            f"{file}, the row of prompt {prompts[row].id!r}: {column.name!r} is "
+            f"{given.iloc[row]!r}, which is no number from {low:g} to {high:g}."
         )
     return [None if none else float(n) for n, none in zip(numbers, empty, strict=True)]

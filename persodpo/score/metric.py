@@ -1,16 +1,23 @@
-"""What the scorers share: what a metric's values mean, and what a judge is."""
+"""What a metric is: what its values mean, what it needs, and how it gets them."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from persodpo.config.sections import Section
+from persodpo.records import Prompt, Response
 
 # The texts that are judged together, such as a premise and a hypothesis.
 Texts = tuple[str, ...]
-# What a judge says of them, such as three probabilities; None if it can't tell.
+# What a judge gives for them, such as three probabilities; None if it can't tell.
 Judgement = list[float] | None
 # From n inputs to n judgements, in their order.
 Judge = Callable[[Sequence[Texts]], list[Judgement]]
 # One value per answer; None where the metric can't be computed.
 Values = list[float | None]
+# What a metric looks at besides the answer.
+Need = Literal["persona", "last_turn", "dialogue", "golden_answer"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,8 @@ class Metric:
         high: The highest value it can have.
         worst: What a failed response gets (as in PersoBench's code and the paper's).
         version: Counts the changes of its definition here that change values.
+        needs: What it looks at besides the answer.
         higher_is_better: Which end of the range is the good one.
-        lowest_published: The lowest value that published values may have, if that is below `low`,
-            as which it then counts.
     """
 
     label: str
@@ -33,5 +39,49 @@ class Metric:
     high: float
     worst: float
     version: int
+    needs: tuple[Need, ...]
     higher_is_better: bool = True
-    lowest_published: float | None = None
+
+
+class Scorer(Section):
+    """A section of `scorers` in params.yaml: one metric, and what stands behind it.
+
+    A kind of metric is a class below this one, with its settings as fields, in a module of its
+    own. It is registered in `persodpo.score.kinds`.
+    """
+
+    @abstractmethod
+    def metric(self) -> Metric:
+        """What its values mean under these settings; without loading a model."""
+
+    @abstractmethod
+    def values(
+        self,
+        where: str,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Response],
+        batch_tokens: int,
+    ) -> Values:
+        """Score valid responses of one model.
+
+        Args:
+            where: The section, such as `params.yaml: scorers.c`, for messages.
+            prompts: One per response.
+            responses: Shape (n,); each has an answer.
+            batch_tokens: So many tokens may be judged at once.
+
+        Returns:
+            Shape (n,), in the metric's range.
+
+        Raises:
+            UserError: What stands behind the metric can't be found or used.
+        """
+
+    def paths(self) -> list[str]:
+        """What the settings name that may be a file or a folder on this machine."""
+        return []
+
+
+def answers_of(responses: Sequence[Response]) -> list[str]:
+    """The answers of valid responses."""
+    return [response.answer or "" for response in responses]

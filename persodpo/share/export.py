@@ -22,7 +22,6 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from persodpo.config.models import TransformersModel
-from persodpo.config.params import Params, load_params
 from persodpo.config.reading import PARAMS_FILE
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
@@ -37,6 +36,7 @@ from persodpo.report.results import read_results
 from persodpo.report.summary import summarise_all
 from persodpo.runner import ARTIFACTS, pick, read_json
 from persodpo.share.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
+from persodpo.workflow.params import Params, load_params
 
 LOCK_FILE = Path("dvc.lock")
 

@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 from remote_workspace import REMOTE
 from ruamel.yaml import YAML
 
-from persodpo.config.params import load_params
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
+from persodpo.workflow.params import load_params
 
 PARAMS = ROOT / "params.yaml"
 OPENAI = REMOTE | {"base_url": "http://localhost:1/v1"}
 SECRET = "sk-somebodys-key"
+
+
+PUBLISHED = {
+    "kind": "logged", "column": "C", "files": {"m": "m.csv"}, "id_column": None, "label": "C",
+    "low": -1.0, "high": 1.0, "worst": -1.0, "lowest_published": None,
+}  # fmt: skip
 
 
 def changed(tmp_path: Path, key: str, value: object) -> Path:
@@ -58,7 +64,6 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are normalisation"),
         ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
         ("scoring.w1", True, "scoring.w1 must be a number, not True"),
-        ("scoring.weights.x", 1, "scoring.weights.x is an unknown key; the keys there are c, ue"),
         ("train.methods.dpo.learning_rate", -1, "dpo.learning_rate must be greater than 0, not -1"),
         ("train.early_stopping", 2, "early_stopping looks at the loss of held-out pairs"),
         ("train.lora", "full", "train.lora must be a section of keys, not 'full'"),
@@ -146,19 +151,22 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("models.x", OPENAI | {"backend": "opnai", "api_key_env": SECRET}, "not 'opnai'"),
         ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
         ("models.a/b", {"backend": "golden"}, "may only have letters, digits"),
-        ("scoring.weights", {"c": 0, "ue": 0, "p": 0, "coh": 0}, "at least one of c, ue, p, coh"),
-        ("scorers.c.scorer", "magic", "scorers.c.scorer must be one of 'nli', 'logged', not"),
+        ("scoring.weights", {"c": 0, "p": 0.0}, "at least one metric must have a weight above 0"),
+        (
+            "scoring.weights.rouge",
+            0.5,
+            "scoring.weights has 'rouge', which is no key of scorers",
+        ),
+        ("scorers.c.kind", "magic", "scorers.c.kind must be one of 'consistency', 'embedding', "),
         ("scorers.ue.aggregate", "sum", "scorers.ue.aggregate is an unknown key; the keys there"),
         ("scorers.c.aggregate", "max", "scorers.c.aggregate must be one of 'joint', 'mean' or 's"),
-        ("scorers.c", {"model": "x"}, "scorers.c.scorer is missing"),
-        ("scorers.c", {"scorer": "logged", "column": "C"}, "scorers: c is logged, but logged is n"),
-        ("scorers.logged", {"file": {}}, "scorers.logged.files is missing (and 2 more mis"),
-        ("scorers.logged", LOGGED | {"file": "a"}, "the keys there are files, id_column"),
-        (
-            "scorers.logged",
-            {"files": {}, "id_column": None},
-            "scorers.logged.files must have at least 1",
-        ),
+        ("scorers.c", {"model": "x"}, "scorers.c.kind is missing"),
+        ("scorers.c", {"kind": "logged", "column": "C"}, "scorers.c.files is missing"),
+        ("scorers.c", PUBLISHED | {"files": {}}, "scorers.c.files must have at least 1"),
+        ("scorers.c", PUBLISHED | {"file": "a"}, "the keys there are kind, column, files"),
+        ("scorers.c", PUBLISHED | {"worst": 2.0}, "scorers.c: low is -1, worst 2, high 1; worst"),
+        ("scorers.c", PUBLISHED | {"lowest_published": 0.5}, "lowest_published is 0.5, above low"),
+        ("models.smollm2_greedy.samples", 2, "samples is 2, and at temperature 0 all answers"),
         ("scorers.coh.model", 7, "scorers.coh.model must be a text, not 7"),
         ("nonsense", {}, "nonsense is an unknown key; the keys there are launch, sample"),
     ],
@@ -227,7 +235,17 @@ def test_the_scorers_in_the_documentation_are_valid(tmp_path):
     blocks = re.findall(r"```yaml\n(scorers:.*?)```", (ROOT / "docs/metrics.md").read_text(), re.S)
     assert len(blocks) == 3
     for block in blocks:
-        load_params(changed(tmp_path, "scorers", yaml.safe_load(block)["scorers"]))
+        scorers = yaml.safe_load(block)["scorers"]
+        path = changed(tmp_path, "scorers", scorers)
+        assert list(load_params(with_weights(path, scorers)).scorers) == list(scorers)
+
+
+def with_weights(path, scorers):
+    """The file with a weight for each of these metrics and for no other."""
+    params = yaml.safe_load(path.read_text())
+    params["scoring"]["weights"] = dict.fromkeys(scorers, 0.25)
+    path.write_text(yaml.safe_dump(params))
+    return path
 
 
 def test_the_models_in_the_documentation_are_valid(tmp_path):

@@ -8,10 +8,10 @@ from published_logs import write_logs
 from workspace import Workspace
 
 from persodpo.config.models import LoggedModel, OpenAIModel, TransformersModel
-from persodpo.config.params import load_params
-from persodpo.config.profiles import profile_text
 from persodpo.errors import UserError
 from persodpo.generate.cost import read_price
+from persodpo.workflow.params import load_params
+from persodpo.workflow.profiles import profile_text
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_replay_names_seven_logged_models(tmp_path, monkeypatch):
     params = load_params(tmp_path / "params.yaml")
     assert len(params.pool) == 7
     assert all(isinstance(params.models[key], LoggedModel) for key in params.pool)
-    assert set(params.scorers.logged.files) == set(params.pool)
+    assert all(set(scorer.files) == set(params.pool) for scorer in params.scorers.values())
 
 
 def test_a_profile_takes_the_place_of_params(clean):

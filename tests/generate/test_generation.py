@@ -12,7 +12,6 @@ from tiny_models import CHATML
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
 
 from persodpo.config.models import GoldenModel
-from persodpo.config.params import load_params
 from persodpo.generate import local
 from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generate.local import TransformersCaller, answer_requests
@@ -21,6 +20,7 @@ from persodpo.generate.run import generate_responses
 from persodpo.models.loading import load_causal_lm
 from persodpo.prompts import parse_response
 from persodpo.records import Prompt
+from persodpo.workflow.params import load_params
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,9 @@ def test_only_what_changes_the_request_is_asked_again(tmp_path, log):
         assert calls() == 0
         assert w.metrics()["cost_usd"] > 0
         assert calls(temperature=0.1) == 14
-        assert calls(sample_index=1) == 14
+        assert calls(samples=2) == 14
+        assert [response["sample"] for response in w.responses()] == [0, 1] * 14
+        assert calls(samples=1) == 0
         w.prices.append(w.prices[0] | {"base_url": other})
         assert calls(base_url=other) == 14
         assert calls(base_url=url) == 0

@@ -23,8 +23,13 @@ def params(strategy="margin", margin=0.1, **changes):
 
 
 def table(rows):
-    """Responses whose raw texts are shown; only those that are `!` have no answer."""
+    """Responses whose raw texts are shown; only those that are `!` have no answer.
+
+    A model's second sample is written m1#1.
+    """
     frame = pd.DataFrame(rows, columns=["id", "model", "text", "valid", "s_total"])
+    named = frame["model"].str.partition("#")
+    frame = frame.assign(model=named[0], sample=pd.to_numeric(named[2]).fillna(0).astype(int))
     frame = frame.astype({"valid": bool, "s_total": float, "text": object})
     answer = frame["text"].replace("!", None)
     valid = frame["valid"] & answer.notna()
@@ -37,11 +42,15 @@ def select(rows, settings):
 
 def keys(pairs, rows):
     """The pairs by what they are, not where they stand."""
+    names = [_name(row) for row in rows.itertuples()]
     return {
-        (rows["id"].iloc[pair.chosen], rows["model"].iloc[pair.chosen],
-         rows["model"].iloc[pair.rejected])
+        (rows["id"].iloc[pair.chosen], names[pair.chosen], names[pair.rejected])
         for pair in pairs.itertuples()
-    }  # fmt: skip
+    }
+
+
+def _name(row):
+    return f"{row.model}#{row.sample}" if row.sample else row.model
 
 
 EXAMPLE = table(
@@ -121,7 +130,7 @@ def test_a_response_that_cannot_be_shown_is_in_no_pair_and_no_quantile():
 
 
 tables = st.lists(
-    st.tuples(st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m3", "m4"]),
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["m1", "m2", "m1#1", "m1#2"]),
               st.sampled_from("xyz!") | st.none(), st.booleans(),
               st.floats(0, 1) | st.sampled_from([0.25, 0.5, 0.75])),
     min_size=1, max_size=12, unique_by=lambda row: row[:2],
@@ -149,7 +158,7 @@ def brute_force(rows, settings):
                 "quantile": enough and one.s_total >= high and two.s_total <= low,
                 "valid_invalid": one.valid and not two.valid,
             }[settings.strategy]:
-                found.add((one.id, one.model, two.model))
+                found.add((one.id, _name(one), _name(two)))
     return found
 
 
@@ -230,6 +239,18 @@ def test_best_worst_is_one_pair_of_the_largest_margin(rows):
     best = select(rows, params("best_worst", 0.0))
     one = params(margin=0.0, max_per_prompt=1, cap="largest_margin")
     pd.testing.assert_frame_equal(best, select(rows, one))
+
+
+def test_the_samples_of_a_model_are_paired_like_models():
+    rows = table([("a", "m1", "x", True, 0.9), ("a", "m1#1", "y", True, 0.2),
+                  ("a", "m2", "z", True, 0.5)])  # fmt: skip
+    pairs = select(rows, params())
+    assert keys(pairs, rows) == {("a", "m1", "m1#1"), ("a", "m1", "m2"), ("a", "m2", "m1#1")}
+    shown = [
+        (pair.model_chosen, pair.sample_chosen, pair.model_rejected, pair.sample_rejected)
+        for pair in pair_rows(pairs, rows, rows["text"], PROMPTS)
+    ]
+    assert shown == [("m1", 0, "m1", 1), ("m1", 0, "m2", 0), ("m2", 0, "m1", 1)]
 
 
 def test_the_cap_draws_at_random():

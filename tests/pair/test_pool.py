@@ -3,25 +3,28 @@
 import pytest
 from conftest import ROOT
 
-from persodpo.config.params import load_params
 from persodpo.errors import UserError
 from persodpo.pair.pairing import pair_texts, select_pairs
 from persodpo.pair.pool import read_pool
 from persodpo.records import Prompt, Response, Score, write_rows
+from persodpo.workflow.params import load_params
 
 PROMPTS = [Prompt(id=i, persona=["p"], turns=["t"], golden_answer="r", text="t") for i in "ab"]
+METRICS = ["c", "p"]
 
 
-def response(id_, model, answer="yes", contract="valid"):
+def response(id_, model, answer="yes", contract="valid", sample=0):
     return Response(
-        id=id_, model=model, raw=f"so: {answer}", contract=contract, answer=answer, words=1,
+        id=id_, model=model, sample=sample, raw=f"so: {answer}", contract=contract, answer=answer,
+        words=1,
         seconds=1.0, prompt_tokens=1, completion_tokens=1, finish_reason="stop",
         served_model=None, system_fingerprint=None, request_key=None,
     )  # fmt: skip
 
 
-def score(id_, model, answer="yes", contract="valid", p=0.5):
-    return Score(id=id_, model=model, contract=contract, answer=answer, c=0.0, ue=0.0, p=p, coh=0.0)
+def score(id_, model, answer="yes", contract="valid", p=0.5, sample=0):
+    return Score(id=id_, model=model, sample=sample, contract=contract, answer=answer,
+                 values={"c": 0.0, "p": p, "audit": 1.0})  # fmt: skip
 
 
 @pytest.fixture
@@ -40,10 +43,11 @@ def write(folder, model, responses=None, scores=None):
 
 def test_each_response_gets_its_score(artifacts):
     write(artifacts, "n", scores=[score("b", "n", p=None), score("a", "n", p=-0.25)])
-    table = read_pool(["m", "n"], PROMPTS, artifacts)
+    table = read_pool(["m", "n"], PROMPTS, METRICS, artifacts)
     assert table[["id", "model"]].agg("".join, axis=1).tolist() == ["am", "bm", "an", "bn"]
     assert table["p"].fillna(9).tolist() == [0.5, 0.5, -0.25, 9]
     assert table["valid"].all()
+    assert "audit" not in table  # pairing can't see it
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_what_no_model_wrote_is_in_no_pair(artifacts, finish_reason, raw, has_te
     lost = response("a", "m").model_copy(update=changes)
     write(artifacts, "m", [lost, response("b", "m")],
           [score("a", "m", None, "none"), score("b", "m")])  # fmt: skip
-    table = read_pool(["m", "n"], PROMPTS, artifacts)
+    table = read_pool(["m", "n"], PROMPTS, METRICS, artifacts)
     assert table["raw"].notna().tolist() == [has_text, True, True, True]
     params = load_params(ROOT / "params.yaml").pairing
     pairs = select_pairs(
@@ -74,7 +78,7 @@ def test_what_no_model_wrote_is_in_no_pair(artifacts, finish_reason, raw, has_te
 
 def test_a_response_outside_the_contract_isn_t_valid(artifacts):
     write(artifacts, "m", [response("a", "m", None, "none")], [score("a", "m", None, "none")])
-    table = read_pool(["m"], PROMPTS[:1], artifacts)
+    table = read_pool(["m"], PROMPTS[:1], METRICS, artifacts)
     assert table["valid"].tolist() == [False]
     assert table["answer"].isna().all()
 
@@ -92,30 +96,53 @@ def test_a_response_outside_the_contract_isn_t_valid(artifacts):
         ([response(i, "n") for i in "ab"], None, "it has responses of 'n'; run dvc repro"),
         ([response(i, "m") for i in "abc"], None, "prompt 'c' isn't in artifacts/prompts/train"),
         ([response(i, "m") for i in "aba"], None, "prompt 'a' is answered twice"),
+        (
+            [*(response(i, "m") for i in "ab"), response("b", "m", sample=1)],
+            None,
+            "prompt 'a' has fewer samples than others",
+        ),
     ],
 )
 def test_other_runs_are_refused(artifacts, responses, scores, message):
     write(artifacts, "m", responses, scores)
     with pytest.raises(UserError, match=message) as caught:
-        read_pool(["m", "n"], PROMPTS, artifacts)
+        read_pool(["m", "n"], PROMPTS, METRICS, artifacts)
     assert "m.jsonl" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_each_sample_gets_its_score(artifacts):
+    asked = [(i, sample) for i in "ab" for sample in (0, 1)]
+    responses = [response(i, "m", f"{i}{sample}", sample=sample) for i, sample in asked]
+    scores = [
+        score(i, "m", f"{i}{sample}", p=sample / 2, sample=sample) for i, sample in asked[::-1]
+    ]
+    write(artifacts, "m", responses, scores)
+    table = read_pool(["m"], PROMPTS, METRICS, artifacts)
+    assert table["answer"].tolist() == ["a0", "a1", "b0", "b1"]
+    assert table["sample"].tolist() == [0, 1, 0, 1]
+    assert table["p"].tolist() == [0, 0.5, 0, 0.5]
+
+
+def test_scores_of_other_scorers_are_refused(artifacts):
+    with pytest.raises(UserError, match=r"no value of coh, so they were made by other scorers"):
+        read_pool(["m"], PROMPTS, [*METRICS, "coh"], artifacts)
 
 
 def test_an_empty_pool(artifacts):
     write(artifacts, "m", [], [])
     with pytest.raises(UserError, match=r"train\.jsonl has no prompts, so the pool is empty"):
-        read_pool(["m"], [], artifacts)
+        read_pool(["m"], [], METRICS, artifacts)
 
 
 def test_a_missing_model(artifacts):
     with pytest.raises(UserError, match=r"responses/new.jsonl: there is no such file; run the"):
-        read_pool(["m", "new"], PROMPTS, artifacts)
+        read_pool(["m", "new"], PROMPTS, METRICS, artifacts)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
 def test_a_score_that_is_no_number(artifacts, number):
     path = artifacts / "scores/m.jsonl"
     path.write_text(path.read_text().replace('"p":0.5', f'"p":{number}', 1))
-    with pytest.raises(UserError, match=r"scores/m.jsonl, line 1: not a row of type Score \(p: "):
-        read_pool(["m"], PROMPTS, artifacts)
+    with pytest.raises(UserError, match=r"m.jsonl, line 1: not a row of type Score \(values"):
+        read_pool(["m"], PROMPTS, METRICS, artifacts)

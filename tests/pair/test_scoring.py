@@ -6,11 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from persodpo.config.pair import LengthParams, ScoringParams
-from persodpo.config.params import load_params
 from persodpo.errors import UserError
 from persodpo.pair.pairing import form_pair_sets
 from persodpo.pair.scoring import Bounds, fit_scale, length_score, normalise, score_table
 from persodpo.score import declared_metrics
+from persodpo.workflow.params import load_params
 
 WHOLE = load_params(ROOT / "params.yaml")
 METRICS = declared_metrics(WHOLE.scorers)
@@ -25,9 +25,9 @@ def settings(normalisation="range", formula="quadratic", target="pool_mean", **c
 
 def row(contract="valid", words=10, c=0.0, ue=0.0, p=0.0, coh=0.0):
     answer = None if contract == "none" else "a"
-    return {"id": "p", "model": "m", "raw": "r", "contract": contract, "answer": answer,
-            "words": words, "valid": contract == "valid", "c": c, "ue": ue, "p": p,
-            "coh": coh}  # fmt: skip
+    return {"id": "p", "model": "m", "sample": 0, "raw": "r", "contract": contract,
+            "answer": answer, "words": words, "valid": contract == "valid",
+            "c": c, "ue": ue, "p": p, "coh": coh}  # fmt: skip
 
 
 def table(rows):

@@ -10,7 +10,6 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persodpo.config.params import load_params
 from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
@@ -21,6 +20,7 @@ from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
 from persodpo.runner import write_json
 from persodpo.score import declared_metrics
+from persodpo.workflow.params import load_params
 
 WHOLE = load_params(ROOT / "params.yaml")
 METRICS = declared_metrics(WHOLE.scorers)
@@ -41,7 +41,7 @@ def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw", bat
         words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
     )  # fmt: skip
     score = Score(id=id_, model="", contract=response.contract, answer=response.answer,
-                  c=c, ue=0.0, p=p, coh=0.25)  # fmt: skip
+                  values={"c": c, "ue": 0.0, "p": p, "coh": 0.25})  # fmt: skip
     return Evaluated(response=response, score=score)
 
 

@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     """Each batch is kept before the next is judged."""
     code = f"""
 import os, sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/score")
 from test_judgements import IDENTITY, Length
 from persodpo.score.judges.judgements import cached_judge
 from pathlib import Path

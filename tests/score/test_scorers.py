@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,23 +14,35 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import cos_sim
 from tiny_models import make_bert, make_t5
 
-from persodpo.config.params import load_params
-from persodpo.config.scorers import LoggedFiles, LoggedMetric, UniEvalCoherence
 from persodpo.errors import UserError
 from persodpo.models.locations import file_hash, locate
 from persodpo.pair.scoring import Bounds, normalise
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response
-from persodpo.score import METRICS, declared_metrics
-from persodpo.score.coherence import score_embedding_coherence, score_unieval_coherence
+from persodpo.score import declared_metrics
 from persodpo.score.consistency import score_consistency
-from persodpo.score.distance import score_distance
+from persodpo.score.embedding import score_embedding_coherence
 from persodpo.score.entailment import score_entailment
 from persodpo.score.judges import embeddings, nli, word_vectors
 from persodpo.score.judges.nli import LABELS
+from persodpo.score.kinds import KINDS
+from persodpo.score.logged import Logged
+from persodpo.score.persona_distance import score_persona_distance
 from persodpo.score.run import score_responses
+from persodpo.score.unieval import UniEval, score_unieval_coherence
+from persodpo.workflow.params import load_params
 
-PARAMS = load_params(ROOT / "params.yaml").scorers
+WHOLE = load_params(ROOT / "params.yaml")
+SCORERS = WHOLE.scorers
+
+
+def changed(key, **changes):
+    """The scorers of params.yaml with one of them changed."""
+    return SCORERS | {key: SCORERS[key].model_copy(update=changes)}
+
+
+def score(prompts, rows, scorers=SCORERS, batch_tokens=WHOLE.score.batch_tokens):
+    return score_responses(prompts, rows, scorers, batch_tokens)
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +92,11 @@ def test_c_of_each_sentence():
     asked = [prompt("xyz"), prompt("z"), prompt("xyxyx")]
     assert score_consistency(asked, ["a"] * 3, judge, "sum") == [1, -1, 5]
     assert score_consistency(asked, ["a"] * 3, judge, "mean") == [1 / 3, -1, 1]
-    sums = declared_metrics(PARAMS.model_copy(
-        update={"c": PARAMS.c.model_copy(update={"aggregate": "sum"})}))["c"]  # fmt: skip
+    sums = declared_metrics(changed("c", aggregate="sum"))["c"]
     assert (sums.label, sums.low, sums.high, sums.worst) == ("C (sum)", -5, 5, -5)
-    with pytest.raises(UserError, match=r"aggregate is sum, .* prompt 'p' has 6; take mean"):
-        score_consistency([prompt("xxxxxx")], ["a"], judge, "sum")
+    message = r"scorers\.c\.aggregate is sum, .* prompt 'p' has 6; take mean"
+    with pytest.raises(UserError, match=message):
+        score([prompt("xxxxxx")], [response("a")], changed("c", aggregate="sum"))
 
 
 @pytest.mark.parametrize(
@@ -108,55 +121,59 @@ def test_what_the_other_judges_are_shown():
 
     asked = [prompt(["A.", "B."], ["one", "two", "three"])] * 2
     assert score_embedding_coherence(asked, ["x", "y"], judge) == [0, None]
-    assert score_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
+    assert score_persona_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
     assert score_unieval_coherence(asked, ["x", "y"], judge) == [-0.5, None]
     assert shown[::2] == [("three", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
 
 
 def test_every_metric_is_declared():
-    metrics = declared_metrics(PARAMS)
-    assert list(metrics) == list(METRICS) == ["coh", "c", "ue", "p"]
+    metrics = declared_metrics(SCORERS)
+    assert list(metrics) == ["coh", "c", "ue", "p"]
     assert [metric.label for metric in metrics.values()] == ["Coh-MiniLM", "C", "UE", "P"]
     for metric in metrics.values():
         assert metric.low <= metric.worst < metric.high
         assert metric.higher_is_better
         assert metric.version >= 1
-    unieval = UniEvalCoherence(scorer="unieval", model="m", revision=None)
-    other = PARAMS.coh.model_copy(update={"model": "owner/large-encoder"})
-    for section, label in [(unieval, "Coh-UniEval"), (other, "Coh-embedding"),
-                           (LoggedMetric(scorer="logged", column="Coh-UniEval"),
-                            "Coh-UniEval (logged)")]:  # fmt: skip
-        params = PARAMS.model_copy(update={"coh": section})
-        assert declared_metrics(params)["coh"].label == label
+    unieval = UniEval(kind="unieval", model="m", revision=None)
+    other = SCORERS["coh"].model_copy(update={"model": "owner/large-encoder"})
+    for section, label in [(unieval, "Coh-UniEval"), (other, "Coh-embedding")]:
+        assert declared_metrics({"coh": section})["coh"].label == label
+    twice = declared_metrics({"c": SCORERS["c"], "c2": SCORERS["c"], "p": SCORERS["p"]})
+    assert [metric.label for metric in twice.values()] == ["C [c]", "C [c2]", "P"]
+
+
+def test_each_kind_is_registered_under_its_name():
+    for kind, scorer in KINDS.items():
+        assert get_args(scorer.model_fields["kind"].annotation) == (kind,)
 
 
 def test_the_embedded_nli_on_plain_cases():
     premise = "A man is playing a guitar on a stage."
     asked = [prompt([premise], golden_answer=premise, id_=str(i)) for i in range(3)]
-    rows = score_responses(
+    rows = score(
         asked,
         [response("A man is playing music.", "0"), response("The man is asleep in bed.", "1"),
          response("The man likes the music of his friend.", "2")],
-        PARAMS,
     )  # fmt: skip
-    assert [row.c for row in rows] == [1, -1, 0]
-    assert [row.ue for row in rows] == [2, 0, 0]
+    assert [row.values["c"] for row in rows] == [1, -1, 0]
+    assert [row.values["ue"] for row in rows] == [2, 0, 0]
 
 
 def test_coh_minilm_is_the_cosine_of_the_last_turn_and_the_answer():
     turn, answers = "How high is the tower?", ["The tower is 330 metres high.", "I like soup."]
     asked = [prompt(turns=["Hello.", turn], id_=id_) for id_ in "01"]
-    rows = score_responses(asked, [response(a, str(i)) for i, a in enumerate(answers)], PARAMS)
-    model = SentenceTransformer(locate(PARAMS.coh.model, None, "key"), device="cpu")
+    rows = score(asked, [response(a, str(i)) for i, a in enumerate(answers)])
+    model = SentenceTransformer(locate(SCORERS["coh"].model, None, "key"), device="cpu")
     expected = [cos_sim(model.encode(turn), model.encode(answer)).item() for answer in answers]
-    assert [row.coh for row in rows] == pytest.approx(np.clip(expected, 0, 1), abs=1e-5)
-    assert rows[0].coh > 0.6 > 0.2 > rows[1].coh
+    values = [row.values["coh"] for row in rows]
+    assert values == pytest.approx(np.clip(expected, 0, 1), abs=1e-5)
+    assert values[0] > 0.6 > 0.2 > values[1]
 
 
 def test_a_metric_without_a_value_is_none_and_told(capsys):
-    row = score_responses([prompt()], [response("xqzzy qqqx")], PARAMS)[0]
-    assert row.p is None
-    assert row.coh is not None
+    row = score([prompt()], [response("xqzzy qqqx")])[0]
+    assert row.values["p"] is None
+    assert row.values["coh"] is not None
     assert "P can't be computed for 1 of 1 valid responses" in capsys.readouterr().err
 
 
@@ -165,14 +182,14 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
         response(None if i % 3 == 0 else p.golden_answer, p.id, str(i))
         for i, p in enumerate(prompts * 2)
     ]
-    scores = score_responses(prompts, responses, PARAMS)
+    scores = score(prompts, responses)
     assert [(s.id, s.model, s.contract, s.answer) for s in scores] == [
         (r.id, r.model, r.contract, r.answer) for r in responses
     ]
     for i, row in enumerate(scores):
         assert (row.contract == "valid") == (i % 3 != 0)
-        for key, metric in declared_metrics(PARAMS).items():
-            value = getattr(row, key)
+        for key, metric in declared_metrics(SCORERS).items():
+            value = row.values[key]
             assert metric.low <= value <= metric.high
             if row.contract != "valid":
                 assert value == metric.worst
@@ -180,14 +197,13 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
 
 def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
     rows = [response(p.golden_answer, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
-    first = score_responses(prompts, rows, PARAMS)
+    first = score(prompts, rows)
     for module in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
         monkeypatch.setattr(module, "__init__", lambda *_: pytest.fail("it was loaded"))
-    assert score_responses(prompts, rows[::-1], PARAMS)[::-1] == first
+    assert score(prompts, rows[::-1])[::-1] == first
     # C of each sentence asks what joint C didn't
-    mean = PARAMS.c.model_copy(update={"aggregate": "mean"})
     with pytest.raises(pytest.fail.Exception):
-        score_responses(prompts, rows, PARAMS.model_copy(update={"c": mean}))
+        score(prompts, rows, changed("c", aggregate="mean"))
 
 
 def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
@@ -204,7 +220,7 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
 
         monkeypatch.setattr(judge, "__init__", load)
     rows = [response(p.golden_answer, p.id) for p in prompts]
-    every = ["NliJudge", "NliJudge", "WordVectorJudge", "EmbeddingJudge"]
+    every = ["EmbeddingJudge", "NliJudge", "NliJudge", "WordVectorJudge"]
     for seed, labels, number, expected in [
         (0, None, 1, every),
         (0, None, 1, []),
@@ -217,12 +233,9 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
         file_hash.cache_clear()
         vectors.write_text(f"tower {number} 3\ncastle 2 1\n")
         model = {"model": str(tmp_path / f"bert{seed}"), "labels": labels}
-        params = PARAMS.model_copy(update={
-            "c": PARAMS.c.model_copy(update=model),
-            "p": PARAMS.p.model_copy(update={"vectors": str(vectors)}),
-        })  # fmt: skip
+        scorers = changed("c", **model) | {"p": changed("p", vectors=str(vectors))["p"]}
         loaded.clear()
-        score_responses(prompts, rows, params)
+        score(prompts, rows, scorers)
         assert loaded == expected
 
 
@@ -248,14 +261,13 @@ def test_neither_order_nor_repetition_nor_batches_matter(
              for i in range(len(answers))]  # fmt: skip
     rows = [response(answer, str(i)) for i, answer in enumerate(answers)]
     monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("one")))
-    ours = score_responses(asked, rows, PARAMS)
+    ours = score(asked, rows)
     order = list(np.random.default_rng(seed).permutation(len(rows))) * 2
     monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("two")))
-    params = PARAMS.model_copy(update={"batch_tokens": batch_tokens})
-    others = score_responses(asked[::-1], [rows[i] for i in order], params)
+    others = score(asked[::-1], [rows[i] for i in order], SCORERS, batch_tokens)
     for i, other in zip(order, others, strict=True):
-        for key, metric in declared_metrics(PARAMS).items():
-            value, again = getattr(ours[i], key), getattr(other, key)
+        for key, metric in declared_metrics(SCORERS).items():
+            value, again = ours[i].values[key], other.values[key]
             if value is None:
                 assert again is None
             else:
@@ -265,11 +277,11 @@ def test_neither_order_nor_repetition_nor_batches_matter(
 
 def test_coh_unieval_of_a_checkpoint_in_a_folder(tmp_path, prompts):
     make_t5(tmp_path / "t5")
-    section = UniEvalCoherence(scorer="unieval", model=str(tmp_path / "t5"), revision=None)
-    params = PARAMS.model_copy(update={"coh": section})
-    rows = score_responses(prompts, [response(p.golden_answer, p.id) for p in prompts], params)
-    assert all(0 < row.coh < 1 for row in rows)
-    assert len({row.coh for row in rows}) == len(rows)
+    scorers = {"coh": UniEval(kind="unieval", model=str(tmp_path / "t5"), revision=None)}
+    rows = score(prompts, [response(p.golden_answer, p.id) for p in prompts], scorers)
+    values = [row.values["coh"] for row in rows]
+    assert all(0 < value < 1 for value in values)
+    assert len(set(values)) == len(values)
 
 
 @pytest.fixture
@@ -278,24 +290,30 @@ def logged(tmp_path, prompts):
     table = pd.DataFrame({"id": [p.id for p in prompts], "Coh": 0.25, "C": [-1, 0, 1, "", 1, 0],
                           "UE": 2, "P": -0.5})  # fmt: skip
     table.to_csv(tmp_path / "m.csv", index=False)
-    return PARAMS.model_copy(update={
-        **{key: LoggedMetric(scorer="logged", column=column)
-           for key, column in [("c", "C"), ("ue", "UE"), ("p", "P"), ("coh", "Coh")]},
-        "logged": LoggedFiles(files={"m": str(tmp_path / "m.csv")}, id_column="id"),
-    })  # fmt: skip
+    return {
+        key: Logged(
+            kind="logged", column=label, files={"m": str(tmp_path / "m.csv")}, id_column="id",
+            label=label, low=float(low), high=float(high), worst=float(low),
+            lowest_published=lowest,
+        )
+        for key, label, low, high, lowest in [
+            ("coh", "Coh", 0, 1, None), ("c", "C", -1, 1, None), ("ue", "UE", 0, 2, None),
+            ("p", "P", 0, 1, -1.0),
+        ]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("id_column", ["id", None])
 def test_published_values_are_taken_for_valid_responses(logged, prompts, id_column, capsys):
-    params = logged.model_copy(
-        update={"logged": logged.logged.model_copy(update={"id_column": id_column})}
-    )
+    scorers = {
+        key: scorer.model_copy(update={"id_column": id_column}) for key, scorer in logged.items()
+    }
     if id_column is None:  # by the row's number, in whatever order the prompts were drawn
         prompts = [p.model_copy(update={"id": str(i)}) for i, p in enumerate(prompts)]
     rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
-    scores = score_responses(prompts[::-1], rows[::-1], params)[::-1]
-    assert [score.c for score in scores] == [-1, -1, 1, None, 1, 0]
-    assert [score.coh for score in scores] == [0.25, 0, 0.25, 0.25, 0.25, 0.25]
+    scores = score(prompts[::-1], rows[::-1], scorers)[::-1]
+    assert [row.values["c"] for row in scores] == [-1, -1, 1, None, 1, 0]
+    assert [row.values["coh"] for row in scores] == [0.25, 0, 0.25, 0.25, 0.25, 0.25]
     assert "C (logged) can't be computed for 1 of 5" in capsys.readouterr().err
 
 
@@ -304,27 +322,27 @@ def test_published_values_are_taken_for_valid_responses(logged, prompts, id_colu
     [
         (lambda t: t.assign(C=2), r"m\.csv, the row of prompt '.*': 'C' is '2', which is no"),
         (lambda t: t.assign(UE=[0, 0, "x", 0, 0, 0]), "'UE' is 'x', which is no number from 0"),
-        (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml, below"),
+        (lambda t: t.drop(columns="P"), "there is no column 'P', which params.yaml: scorers.p.col"),
         (lambda t: t.head(5), r"there is no row for prompt '.*' \(1 prompts have none\); sample"),
-        (lambda t: t.drop(columns="id"), r"there is no column 'id', which scorers\.logged\.id_c"),
+        (lambda t: t.drop(columns="id"), r"there is no column 'id', which .*scorers\.coh\.id_col"),
         (lambda t: t.assign(P=math.inf), "'P' is 'inf', which is no number"),
     ],
 )  # fmt: skip
 def test_published_values_that_do_not_fit_are_told(logged, prompts, change, message):
-    file = logged.logged.files["m"]
+    file = logged["c"].files["m"]
     change(pd.read_csv(file, dtype=str, keep_default_na=False)).to_csv(file, index=False)
     with pytest.raises(UserError, match=message):
-        score_responses(prompts, [response("x", p.id) for p in prompts], logged)
+        score(prompts, [response("x", p.id) for p in prompts], logged)
 
 
 def test_a_published_p_below_0_stays_what_it_is_and_counts_as_0(logged, prompts):
     """And a failed response has no nearness at all, where it once had half of the scale."""
-    file = logged.logged.files["m"]
+    file = logged["c"].files["m"]
     table = pd.read_csv(file, dtype=str, keep_default_na=False).assign(P="-0.25")
     table.to_csv(file, index=False)
     rows = [response(None if i == 1 else "x", p.id) for i, p in enumerate(prompts)]
-    scores = score_responses(prompts, rows, logged)
-    assert [score.p for score in scores] == [-0.25, 0, *[-0.25] * 4]
+    scores = score(prompts, rows, logged)
+    assert [row.values["p"] for row in scores] == [-0.25, 0, *[-0.25] * 4]
     metric = declared_metrics(logged)["p"]
     bounds = Bounds(low=metric.low, high=metric.high)
     values = pd.Series([-0.25, metric.worst, 0.5, 1.0])
@@ -332,8 +350,8 @@ def test_a_published_p_below_0_stays_what_it_is_and_counts_as_0(logged, prompts)
 
 
 def test_a_trained_candidate_never_gets_its_base_models_published_values(logged, prompts):
-    with pytest.raises(UserError, match=r"scorers\.logged\.files has no file for 'persodpo'"):
-        score_responses(prompts, [response("x", prompts[0].id, "persodpo")], logged)
+    with pytest.raises(UserError, match=r"scorers\.coh\.files has no file for 'persodpo'"):
+        score(prompts, [response("x", prompts[0].id, "persodpo")], logged)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +370,5 @@ def test_a_trained_candidate_never_gets_its_base_models_published_values(logged,
     ],
 )
 def test_what_cannot_be_found_is_named(key, change, message, prompts):
-    params = PARAMS.model_copy(update={key: getattr(PARAMS, key).model_copy(update=change)})
     with pytest.raises(UserError, match=re.escape(message)):
-        score_responses(prompts, [response("x", prompts[0].id)], params)
+        score(prompts, [response("x", prompts[0].id)], changed(key, **change))

@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 from workspace import change_params
 
 from persodpo.cli import app, main
-from persodpo.config.params import load_params
 from persodpo.errors import UserError
 from persodpo.generate.run import generate_responses
 from persodpo.prompts import render_prompt
@@ -36,6 +35,7 @@ from persodpo.share.chat.conversation import Conversation, TooLongError
 from persodpo.share.chat.literal import literal
 from persodpo.share.chat.persona import choose_persona
 from persodpo.share.chat.terminal import talk
+from persodpo.workflow.params import load_params
 
 PERSONA = ("I like castles.", "I live in [bold]York[/bold].")
 ADAPTERS = {"dpo": 1, "persodpo": 2}

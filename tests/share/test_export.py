@@ -17,7 +17,6 @@ from workspace import change_params
 
 import persodpo.share.export
 from persodpo.cli import app
-from persodpo.config.params import load_params
 from persodpo.errors import UserError
 from persodpo.generate.run import generate_responses
 from persodpo.pair.scoring import Bounds, Scale
@@ -25,6 +24,7 @@ from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Response, Score, write_rows
 from persodpo.runner import ARTIFACTS, write_json
 from persodpo.share.export import export_method
+from persodpo.workflow.params import load_params
 
 METHOD = "persodpo"
 POLICY = ARTIFACTS / f"policies/{METHOD}"
@@ -84,7 +84,7 @@ def evaluate(name, prompts):
         response=Response(id=p.id, raw="", words=3, seconds=0.5, prompt_tokens=9, request_key=None,
                           completion_tokens=5, finish_reason="json", served_model=None,
                           system_fingerprint=None, **answer),
-        score=Score(id=p.id, c=1.0, ue=0.0, p=0.8765, coh=0.4, **answer),
+        score=Score(id=p.id, values={"c": 1.0, "ue": 0.0, "p": 0.8765, "coh": 0.4}, **answer),
     ) for p in prompts]  # fmt: skip
     write_rows(ARTIFACTS / f"evaluations/{name}.jsonl", rows)
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_trainings import METHOD, PAIRS, PROMPTS, make_pair
 
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
@@ -25,6 +24,7 @@ from persodpo.train.rows import (
     weigh,
 )
 from persodpo.weights import pair_weights
+from persodpo.workflow.params import load_params
 
 PARAMS = load_params().train
 

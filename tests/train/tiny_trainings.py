@@ -8,10 +8,10 @@ from conftest import DATE, ROOT, transformers_model
 from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM
 
-from persodpo.config.params import load_params
 from persodpo.config.train import MethodParams, TrainParams
 from persodpo.records import Pair, Prompt
 from persodpo.train.run import TrainingRun, train_policy
+from persodpo.workflow.params import load_params
 
 METHOD = {
     "pairs": "persodpo",

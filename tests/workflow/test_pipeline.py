@@ -13,15 +13,15 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
-from persodpo.config.dvc_yaml import (
+from persodpo.errors import UserError
+from persodpo.records import Evaluated, read_rows
+from persodpo.workflow.dvc_yaml import (
     imported_files,
     refuse_stale_lists,
     synchronise,
     synchronise_nli,
 )
-from persodpo.config.params import load_params
-from persodpo.errors import UserError
-from persodpo.records import Evaluated, read_rows
+from persodpo.workflow.params import load_params
 
 SECTIONS = ["sample", "generate", "models", "pool", "scorers", "scoring", "pairing", "train",
             "evaluate"]  # fmt: skip

@@ -12,8 +12,8 @@ from published_logs import as_the_authors, write_logs
 from workspace import Workspace
 
 from benchmarks import original_pairs, pairing, published
-from persodpo.config.params import load_params
-from persodpo.config.profiles import profile_text
+from persodpo.workflow.params import load_params
+from persodpo.workflow.profiles import profile_text
 
 # Of the paper (valid against invalid), and of its code.
 PUBLISHED = {"dpo": 12_452, "persodpo": 9_184}

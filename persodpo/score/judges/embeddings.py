@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from persodpo.score.judges.checkpoints import load_encoder
 from persodpo.score.metric import Judgement, Texts
 
-VERSION = 1
 # So many batches are sorted by length together, and kept together.
 BATCHES = 32
 # sentence-transformers counts texts, not tokens.

@@ -16,7 +16,6 @@ from persodpo.score.judges.batches import padded_batches
 from persodpo.score.judges.checkpoints import load_classifier, token_limit
 from persodpo.score.metric import Judgement, Texts
 
-VERSION = 1
 LABELS = ("contradiction", "neutral", "entailment")
 # The usual names of each class, in lower case without anything but letters; those of the
 # Dialogue NLI corpus (Welleck et al., ACL 2019) are negative, neutral and positive.

@@ -20,7 +20,6 @@ from persodpo.score.judges.batches import padded_batches
 from persodpo.score.judges.checkpoints import load_seq2seq
 from persodpo.score.metric import Judgement, Texts
 
-VERSION = 1
 LIMIT = 1024
 QUESTION = "Is this a coherent response given the dialogue history?"
 

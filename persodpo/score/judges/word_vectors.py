@@ -25,9 +25,6 @@ from persodpo.models.locations import file_hash, package_files
 from persodpo.score.judges.stopwords import STOP_WORDS
 from persodpo.score.metric import Judgement, Texts
 
-VERSION = 1
-KEY = "params.yaml: scorers.p.vectors"
-
 
 class WordVectors(NamedTuple):
     """Vectors of words: the row of each word, and a matrix of shape (words, dimensions)."""
@@ -36,17 +33,21 @@ class WordVectors(NamedTuple):
     matrix: NDArray[np.float32]
 
 
-def load_word_vectors(name: str) -> WordVectors:
+def load_word_vectors(name: str, key: str) -> WordVectors:
     """Load word vectors from a package or a file.
+
+    Args:
+        name: Where they are.
+        key: The parameter that holds the name, for messages.
 
     Raises:
         UserError: There is no such package or file, or it doesn't hold word vectors.
     """
     if name.startswith("pypi:"):
-        matrix, index = _packaged(name)
+        matrix, index = _packaged(name, key)
         words = pd.read_parquet(index)["index"]
         return WordVectors({word: row for row, word in enumerate(words)}, np.load(matrix))
-    path = _existing(name)
+    path = _existing(name, key)
     binary = ".bin" in path.suffixes
     try:
         vectors = KeyedVectors.load_word2vec_format(
@@ -56,37 +57,37 @@ def load_word_vectors(name: str) -> WordVectors:
             raise ValueError("it holds none")
     except (ValueError, TypeError, OSError, EOFError) as error:
         raise UserError(
-            f"{KEY} is {name!r}, which isn't a file of word vectors ({error}); give word2vec's "
+            f"{key} is {name!r}, which isn't a file of word vectors ({error}); give word2vec's "
             "format (.bin for the binary one) or GloVe's."
         ) from error
     return WordVectors(vectors.key_to_index, vectors.vectors)
 
 
-def vectors_hash(name: str) -> str:
+def vectors_hash(name: str, key: str) -> str:
     """SHA-256 of the vectors' file.
 
     Raises:
         UserError: There is no such package or file.
     """
     if name.startswith("pypi:"):
-        return "-".join(file_hash(file) for file in _packaged(name))
-    return file_hash(_existing(name))
+        return "-".join(file_hash(file) for file in _packaged(name, key))
+    return file_hash(_existing(name, key))
 
 
-def _existing(name: str) -> Path:
+def _existing(name: str, key: str) -> Path:
     if not Path(name).is_file():
-        raise UserError(f"{KEY} is {name!r}, which is neither pypi:<package> nor a file.")
+        raise UserError(f"{key} is {name!r}, which is neither pypi:<package> nor a file.")
     return Path(name)
 
 
-def _packaged(name: str) -> tuple[Path, Path]:
+def _packaged(name: str, key: str) -> tuple[Path, Path]:
     """The matrix and the index in a package."""
-    files = package_files(name.removeprefix("pypi:"), KEY)
+    files = package_files(name.removeprefix("pypi:"), key)
     matrices = [file for file in files if file.suffix == ".npy"]
     indices = [file for file in files if file.suffix == ".parquet"]
     if len(matrices) != 1 or len(indices) != 1:
         raise UserError(
-            f"{KEY} names {name!r}, a package without one .npy matrix and one .parquet index."
+            f"{key} names {name!r}, a package without one .npy matrix and one .parquet index."
         )
     return matrices[0], indices[0]
 

@@ -51,6 +51,6 @@ def load_nli_params(folder: Path = NLI_FOLDER) -> NliParams:
     """Read and check `nli/params.yaml`.
 
     Raises:
-        UserError: See `persodpo.config.params.read_params`.
+        UserError: See `persodpo.workflow.params.read_params`.
     """
     return read_params(NliParams, folder / "params.yaml")

@@ -27,7 +27,7 @@ from persodpo.errors import UserError
 from persodpo.models.loading import device
 from persodpo.models.locations import ADAPTER_FILE, locate
 from persodpo.runner import read_json, write_json
-from persodpo.score.consistency import stance
+from persodpo.score.judges import stance
 from persodpo.score.judges.nli import LABELS, NliJudge
 from persodpo.score.train_nli.adapter import as_adapter, freeze_biases
 from persodpo.score.train_nli.pairs import with_unrelated

@@ -10,13 +10,13 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from persodpo.config.params import Params
 from persodpo.errors import UserError
 from persodpo.generate.local import chat_template
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import fast_dtype, load_adapter, load_causal_lm, loading
 from persodpo.runner import ARTIFACTS
 from persodpo.share.export import is_adapter
+from persodpo.workflow.params import Params
 
 BASE = "base"
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from persodpo.config.params import Params
 from persodpo.generate.local import answer_requests
 from persodpo.generate.request import Message, Request
 from persodpo.models.chat_template import ChatTemplate
@@ -11,6 +10,7 @@ from persodpo.models.thoughts import split_thoughts
 from persodpo.prompts import ContractResult, parse_response, render_prompt
 from persodpo.records import Answer
 from persodpo.share.chat.candidates import Candidate
+from persodpo.workflow.params import Params
 
 
 class TooLongError(Exception):

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from persodpo.config.params import load_params
 from persodpo.share.chat.candidates import find_policies, load_candidates
 from persodpo.share.chat.conversation import Conversation, Reply, TooLongError
 from persodpo.share.chat.literal import literal
 from persodpo.share.chat.persona import Read, choose_persona
+from persodpo.workflow.params import load_params
 
 NARROWEST = 30  # columns of a candidate; with fewer, answers stand one below the other
 HELP = """\

@@ -17,9 +17,10 @@ from persodpo.config.models import ModelParams, TransformersModel
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.reading import PARAMS_FILE, read_params
 from persodpo.config.sample import SampleParams
-from persodpo.config.scorers import ScorersParams
+from persodpo.config.score import ScoreParams
 from persodpo.config.sections import Key, Section, Text
 from persodpo.config.train import TrainParams
+from persodpo.score import Scorers
 
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")
@@ -33,7 +34,8 @@ class Params(Section):
     generate: GenerateParams
     models: Annotated[dict[Key, ModelParams], Field(min_length=1)]
     pool: Annotated[list[Key], Field(min_length=1)]
-    scorers: ScorersParams
+    score: ScoreParams
+    scorers: Scorers
     scoring: ScoringParams
     pairing: PairingParams
     train: TrainParams
@@ -61,6 +63,12 @@ class Params(Section):
                 raise ValueError(
                     f"{where} is {key!r}, which is no key of models; "
                     f"the keys there are {', '.join(self.models)}"
+                )
+        for key in self.scoring.weights:
+            if key not in self.scorers:
+                raise ValueError(
+                    f"scoring.weights has {key!r}, which is no key of scorers; "
+                    f"the keys there are {', '.join(self.scorers)}"
                 )
         if len(set(self.pool)) < len(self.pool):
             raise ValueError("pool names a model twice; take one of them out")

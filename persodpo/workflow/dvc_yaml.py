@@ -21,11 +21,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from persodpo.config.models import LoggedModel, ModelParams, TransformersModel
-from persodpo.config.params import Params, load_params
 from persodpo.config.reading import PARAMS_FILE
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.records import write_text
+from persodpo.workflow.params import Params, load_params
 
 # What the report reads beside the artifacts: the paper's rows; template, style, script of its page.
 REPORT_FILES = ["data/published/table1.csv", "persodpo/report/assets"]
@@ -157,7 +157,8 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     pool = _local([params.models[key] for key in params.pool])
     baselines = _local([params.models[key] for key in params.evaluate.baselines.values()])
     trained = _local([params.trained_model()])
-    judged = [name for name in params.scorers.files() if Path(name).exists()]
+    named = [name for scorer in params.scorers.values() for name in scorer.paths()]
+    judged = [name for name in dict.fromkeys(named) if Path(name).exists()]
     return {
         "generate": pool,
         "baseline": [*baselines, *judged],

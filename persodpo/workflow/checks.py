@@ -4,8 +4,8 @@ A check can end a stage and change no result. So `persodpo.runner` imports this 
 name, and it is no dependency of a stage: a new rule or another message re-runs nothing.
 """
 
-from persodpo.config.dvc_yaml import GATHERING, refuse_stale_lists
-from persodpo.config.params import load_params
+from persodpo.workflow.dvc_yaml import GATHERING, refuse_stale_lists
+from persodpo.workflow.params import load_params
 
 
 def check_workflow(stage: str) -> None:

@@ -11,11 +11,11 @@ import re
 import subprocess
 from pathlib import Path
 
-from persodpo.config.dvc_yaml import DVC_FILE, synchronise_files
-from persodpo.config.params import load_params
 from persodpo.config.reading import PARAMS_FILE
 from persodpo.errors import UserError
 from persodpo.records import write_text
+from persodpo.workflow.dvc_yaml import DVC_FILE, synchronise_files
+from persodpo.workflow.params import load_params
 
 PROFILES = Path("profiles")
 # A published file's name here, and in the authors' repository (salehafzoon/PersoDPO).
