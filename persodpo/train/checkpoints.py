@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
         run: What the run's result depends on besides code and packages, as JSON has it.
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    here = Path(__file__).parent
-    others = ("models.py", "loading.py", "chat_template.py", "processes.py")
-    files = [*sorted(here.glob("*.py")), *(here.parent / name for name in others)]
+    package = Path(__file__).parent.parent
+    rooms = [sorted((package / room).glob("*.py")) for room in ("train", "models")]
+    files = [*chain(*rooms), package / "processes.py"]
     code = [file.read_text(encoding="utf-8") for file in files]
     text = json.dumps([dict(run), versions, code], sort_keys=True)
     return cache / "training" / hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -50,7 +51,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 @contextmanager
 def locked_run(folder: Path) -> Iterator[Path | None]:
-    """Keep other runs out of a run's folder, and tell where to go on from.
+    """Lock other runs out of a run's folder, and find where to go on from.
 
     Queued experiments may train the same method in the same way at once. The second one
     waits, and then trains anew.

@@ -10,146 +10,174 @@ separate  A row is [prompt, answer], padded on the left, with the usual causal m
           don't take a mask of their own for every token (see `persodpo.train.layout`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Literal, TypedDict
 
 import torch
 
-Batch = dict[str, torch.Tensor]
+from persodpo.train.rows import Ids, TokenisedRow, TrainingRow, empty_row
+
 Layout = Literal["shared", "separate"]
 
-# What a row of the training set has beside its tokens, one value per pair but for `reference`.
-PER_PAIR = ("weight", "offset", "difference")
 # Tokens of a segment: the prompt's, those of its k-th answer, padding.
 PROMPT, PADDING = 0, -1
 
 
-@dataclass
+class TokenBatch(TypedDict):
+    """What a pass through the model needs, of R prompts with N answers with T tokens in all.
+
+    A dict, because the trainer moves no other type to the model's device. S is the width of a
+    sequence: of the longest prompt and of the answers of a prompt, or of one answer.
+
+    Attributes:
+        input_ids, position_ids: (R, S), or (N, S) if separate.
+        attention_mask: (R, 1, S, S), bool, True where attention is allowed; if separate (N, S),
+            1 where there is no padding.
+        logits_to_keep: (), so many last columns have the logits that predict answers.
+        token_row, token_column: (T,), where in these logits each answer token is predicted.
+        token_id: (T,), the answer tokens.
+        token_answer: (T,), the answer each belongs to.
+        answer_length: (N,), tokens of each answer.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    logits_to_keep: torch.Tensor
+    token_row: torch.Tensor
+    token_column: torch.Tensor
+    token_id: torch.Tensor
+    token_answer: torch.Tensor
+    answer_length: torch.Tensor
+
+
+class Batch(TokenBatch):
+    """What the loss needs beside, of M pairs.
+
+    Attributes:
+        reference_logps: (N,), log-probability of each answer under the reference model, in nats.
+        chosen, rejected: (M,), the answers of each pair.
+        weight, offset, difference: (M,), see `persodpo.train.rows.AnswerPair`.
+    """
+
+    reference_logps: torch.Tensor
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    weight: torch.Tensor
+    offset: torch.Tensor
+    difference: torch.Tensor
+
+
+@dataclass(frozen=True)
 class PromptCollator:
     """Lays rows of the training set out as one batch.
 
     Args:
         pad_token_id: What fills the padding; it is never attended to.
         layout: See the module.
-
-    Called with rows that have `prompt_ids` (tokens), `answer_ids` (tokens per
-    answer) and, for training, `reference` (log-probability per answer), `chosen` and
-    `rejected` (indices into the answers, one per pair) and what PER_PAIR names, it
-    returns, for R rows of at most P prompt and A answer tokens, N answers with T tokens
-    in all, and M pairs (of no rows it gives a batch with one answer and no pairs):
-        input_ids, position_ids: (R, P + A), or (N, ...) if separate
-        attention_mask: (R, 1, P + A, P + A), bool, True where attention is allowed; if
-            separate (N, ...), 1 where there is no padding
-        logits_to_keep: (), so many last columns have the logits that predict answers
-        token_row, token_column: (T,), where in these logits each answer token is predicted
-        token_id: (T,), the answer tokens
-        token_answer: (T,), the answer each belongs to
-        answer_length: (N,), tokens of each answer
-        reference: (N,), what the rows say
-        chosen, rejected: (M,), the answers of each pair
-        weight, offset, difference: (M,)
     """
 
     pad_token_id: int
     layout: Layout = "shared"
 
-    def __call__(self, rows: list[dict[str, Any]]) -> Batch:
-        """Collate; see the class."""
-        rows = rows or [{"prompt_ids": [self.pad_token_id], "answer_ids": [[self.pad_token_id]]}]
-        shared = self.layout == "shared"
-        sequences = [
-            (row["prompt_ids"], answers)
-            for row in rows
-            for answers in ([row["answer_ids"]] if shared else [[a] for a in row["answer_ids"]])
-        ]
-        batch = self._lay_out(sequences) if shared else self._right_align(sequences)
-        return batch | _pairs(rows)
-
-    def _lay_out(self, sequences: list[tuple[list[int], list[list[int]]]]) -> Batch:
-        """One sequence per prompt, its answers behind it."""
-        prompt_width = max(len(prompt) for prompt, _ in sequences)
-        answer_width = max(sum(map(len, answers)) for _, answers in sequences)
-        tensors = self._empty(len(sequences), prompt_width + answer_width)
-        places = _Places()
-        for i, (prompt, answers) in enumerate(sequences):
-            _write(tensors, i, prompt_width - len(prompt), prompt, 0, PROMPT)
-            offset = 0
-            for k, answer in enumerate(answers, start=1):
-                _write(tensors, i, prompt_width + offset, answer, len(prompt), k)
-                # an answer's first token is predicted by the prompt's last, kept as column 0
-                places.add(i, answer, [0, *range(offset + 1, offset + len(answer))])
-                offset += len(answer)
-        segment = tensors.pop("segment")
-        tensors["attention_mask"] = _attention_mask(segment)
-        return tensors | places.tensors() | {"logits_to_keep": torch.tensor(answer_width + 1)}
-
-    def _right_align(self, sequences: list[tuple[list[int], list[list[int]]]]) -> Batch:
-        """One sequence per answer, all ending in the last column."""
-        width = max(len(prompt) + len(answer) for prompt, (answer,) in sequences)
-        kept = max(len(answer) for _, (answer,) in sequences) + 1
-        tensors = self._empty(len(sequences), width)
-        places = _Places()
-        for i, (prompt, (answer,)) in enumerate(sequences):
-            _write(tensors, i, width - len(prompt) - len(answer), [*prompt, *answer], 0, PROMPT)
-            first = kept - len(answer) - 1
-            places.add(i, answer, list(range(first, first + len(answer))))
-        segment = tensors.pop("segment")
-        tensors["attention_mask"] = (segment != PADDING).long()
-        return tensors | places.tensors() | {"logits_to_keep": torch.tensor(kept)}
-
-    def _empty(self, rows: int, width: int) -> Batch:
+    def __call__(self, rows: Sequence[TrainingRow]) -> Batch:
+        """Tokens and pairs of some rows; of no rows a batch with one answer and no pairs."""
+        rows = rows or [empty_row(self.pad_token_id)]
+        first = accumulate((len(row.answer_ids) for row in rows), initial=0)
+        numbered = [(n, pair) for row, n in zip(rows, first, strict=False) for pair in row.pairs]
+        pairs = [pair for _, pair in numbered]
         return {
-            "input_ids": torch.full((rows, width), self.pad_token_id),
-            "position_ids": torch.zeros((rows, width), dtype=torch.long),
-            "segment": torch.full((rows, width), PADDING),
+            **self.tokens(rows),
+            "reference_logps": torch.tensor([each for row in rows for each in row.reference_logps]),
+            "chosen": torch.tensor([n + pair.chosen for n, pair in numbered], dtype=torch.long),
+            "rejected": torch.tensor([n + pair.rejected for n, pair in numbered], dtype=torch.long),
+            "weight": torch.tensor([pair.weight for pair in pairs]),
+            "offset": torch.tensor([pair.offset for pair in pairs]),
+            "difference": torch.tensor([pair.difference for pair in pairs]),
         }
 
+    def tokens(self, rows: Sequence[TokenisedRow]) -> TokenBatch:
+        """Tokens of some rows, without their pairs."""
+        if self.layout == "shared":
+            return self._lay_out(rows)
+        return self._right_align([(row.prompt_ids, ids) for row in rows for ids in row.answer_ids])
 
-class _Places:
-    """Where the logits of each answer token are, filled answer by answer."""
+    def _lay_out(self, rows: Sequence[TokenisedRow]) -> TokenBatch:
+        """One sequence per prompt, its answers behind it."""
+        prompt_width = max(len(row.prompt_ids) for row in rows)
+        answer_width = max(sum(map(len, row.answer_ids)) for row in rows)
+        canvas = _Canvas.empty(len(rows), prompt_width + answer_width, self.pad_token_id)
+        for i, row in enumerate(rows):
+            length = len(row.prompt_ids)
+            canvas.write(i, prompt_width - length, row.prompt_ids, 0, PROMPT)
+            offset = 0
+            for k, answer in enumerate(row.answer_ids, start=1):
+                canvas.write(i, prompt_width + offset, answer, length, k)
+                # an answer's first token is predicted by the prompt's last, which is column 0
+                canvas.predict(i, answer, [0, *range(offset + 1, offset + len(answer))])
+                offset += len(answer)
+        return canvas.batch(_attention_mask(canvas.segment), answer_width + 1)
 
-    def __init__(self) -> None:
-        self.columns: dict[str, list[int]] = {"row": [], "column": [], "id": [], "answer": []}
-        self.lengths: list[int] = []
-
-    def add(self, row: int, answer: list[int], columns: list[int]) -> None:
-        self.columns["row"] += [row] * len(answer)
-        self.columns["column"] += columns
-        self.columns["id"] += answer
-        self.columns["answer"] += [len(self.lengths)] * len(answer)
-        self.lengths.append(len(answer))
-
-    def tensors(self) -> Batch:
-        columns = {f"token_{name}": torch.tensor(each) for name, each in self.columns.items()}
-        return columns | {"answer_length": torch.tensor(self.lengths)}
+    def _right_align(self, sequences: Sequence[tuple[Ids, Ids]]) -> TokenBatch:
+        """One sequence per answer, all ending in the last column."""
+        width = max(len(prompt) + len(answer) for prompt, answer in sequences)
+        n_logits = max(len(answer) for _, answer in sequences) + 1
+        canvas = _Canvas.empty(len(sequences), width, self.pad_token_id)
+        for i, (prompt, answer) in enumerate(sequences):
+            canvas.write(i, width - len(prompt) - len(answer), prompt + answer, 0, PROMPT)
+            canvas.predict(i, answer, range(n_logits - len(answer) - 1, n_logits - 1))
+        return canvas.batch((canvas.segment != PADDING).long(), n_logits)
 
 
-def _write(tensors: Batch, row: int, start: int, ids: list[int], position: int, kind: int) -> None:
-    place = slice(start, start + len(ids))
-    tensors["input_ids"][row, place] = torch.tensor(ids)
-    tensors["position_ids"][row, place] = torch.arange(position, position + len(ids))
-    tensors["segment"][row, place] = kind
+@dataclass(frozen=True)
+class _Canvas:
+    """Sequences that are being laid out, and where the logits of each answer token will be."""
 
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    segment: torch.Tensor
+    token_row: list[int] = field(default_factory=list)
+    token_column: list[int] = field(default_factory=list)
+    token_id: list[int] = field(default_factory=list)
+    answer_length: list[int] = field(default_factory=list)
 
-def _pairs(rows: list[dict[str, Any]]) -> Batch:
-    """What belongs to the pairs, the same in both layouts."""
-    sides: dict[str, list[int]] = {"chosen": [], "rejected": []}
-    n_answers = 0
-    for row in rows:
-        for side, indices in sides.items():
-            indices += [n_answers + k for k in row.get(side, [])]
-        n_answers += len(row["answer_ids"])
+    @classmethod
+    def empty(cls, rows: int, width: int, pad_token_id: int) -> "_Canvas":
+        """Padding only."""
+        size = (rows, width)
+        positions = torch.zeros(size, dtype=torch.long)
+        return cls(torch.full(size, pad_token_id), positions, torch.full(size, PADDING))
 
-    def values(name: str) -> Iterator[float]:
-        return (value for row in rows for value in row.get(name, []))
+    def write(self, row: int, start: int, ids: Ids, position: int, segment: int) -> None:
+        """Put tokens into a row, from a column and from a position on."""
+        place = slice(start, start + len(ids))
+        self.input_ids[row, place] = torch.tensor(ids)
+        self.position_ids[row, place] = torch.arange(position, position + len(ids))
+        self.segment[row, place] = segment
 
-    reference = list(values("reference")) or [0.0] * n_answers
-    return {
-        **{side: torch.tensor(indices, dtype=torch.long) for side, indices in sides.items()},
-        "reference": torch.tensor(reference),
-        **{name: torch.tensor(list(values(name))) for name in PER_PAIR},
-    }
+    def predict(self, row: int, answer: Ids, columns: Iterable[int]) -> None:
+        """Note in which of the logits that are computed the next answer's tokens are predicted."""
+        self.token_row.extend([row] * len(answer))
+        self.token_column.extend(columns)
+        self.token_id.extend(answer)
+        self.answer_length.append(len(answer))
+
+    def batch(self, attention_mask: torch.Tensor, n_logits: int) -> TokenBatch:
+        """What is laid out, as tensors."""
+        lengths = torch.tensor(self.answer_length)
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "attention_mask": attention_mask,
+            "logits_to_keep": torch.tensor(n_logits),
+            "token_row": torch.tensor(self.token_row),
+            "token_column": torch.tensor(self.token_column),
+            "token_id": torch.tensor(self.token_id),
+            "token_answer": torch.arange(len(lengths)).repeat_interleave(lengths),
+            "answer_length": lengths,
+        }
 
 
 def _attention_mask(segment: torch.Tensor) -> torch.Tensor:

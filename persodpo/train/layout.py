@@ -7,8 +7,8 @@ most of these say nothing. So both layouts are computed for two prompts and comp
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -16,13 +16,14 @@ from transformers import PreTrainedModel
 from persodpo import processes
 from persodpo.errors import UserError
 from persodpo.train.collator import Layout, PromptCollator
-from persodpo.train.loss import answer_logps
+from persodpo.train.loss import rows_logps
+from persodpo.train.rows import TokenisedRow
 
 
 def choose_layout(
     wanted: Literal["auto", "shared", "separate"],
     model: PreTrainedModel,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[TokenisedRow],
     pad_token_id: int,
     dtype: torch.dtype,
 ) -> Layout:
@@ -32,7 +33,7 @@ def choose_layout(
         wanted: `auto` takes the shared layout if `shared_layout_error` finds nothing, `shared` is
             refused else.
         model: The model, on its device.
-        rows: Tokenised rows of the training set.
+        rows: Rows of the training set.
         pad_token_id: See `PromptCollator`.
         dtype: The number format that the model computes in.
 
@@ -52,13 +53,13 @@ def choose_layout(
 
 
 def shared_layout_error(
-    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_token_id: int, dtype: torch.dtype
+    model: PreTrainedModel, rows: Sequence[TokenisedRow], pad_token_id: int, dtype: torch.dtype
 ) -> str | None:
     """Compare the layouts on the prompt with the longest sequence and the one with most tokens.
 
     Args:
         model: The model.
-        rows: Tokenised rows of the training set.
+        rows: Rows of the training set.
         pad_token_id: See `PromptCollator`.
         dtype: The number format that the model computes in.
 
@@ -66,20 +67,16 @@ def shared_layout_error(
         None if the answers' log-probabilities are equal up to rounding, else why the shared
         layout can't be had.
     """
-
-    def tokens(row: dict[str, Any], count: Callable[[Iterable[int]], int]) -> int:
-        return len(row["prompt_ids"]) + count(map(len, row["answer_ids"]))
-
     # a window that is too short shows on the longest sequence; two rows, so that one is padded
-    compared = [max(rows, key=lambda row: tokens(row, count)) for count in (max, sum)]
+    compared = [
+        max(rows, key=lambda row: len(row.prompt_ids) + max(map(len, row.answer_ids))),
+        max(rows, key=lambda row: row.n_tokens),
+    ]
+    layouts: tuple[Layout, ...] = ("separate", "shared")
     logps = {}
-    model.eval()
-    for layout in ("separate", "shared"):
-        batch = PromptCollator(pad_token_id, layout)(compared)
-        on_device = {name: value.to(model.device) for name, value in batch.items()}
+    for layout in layouts:
         try:
-            with torch.no_grad():
-                logps[layout] = answer_logps(model, on_device).logps
+            logps[layout] = rows_logps(model, compared, PromptCollator(pad_token_id, layout))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -87,7 +84,8 @@ def shared_layout_error(
             if layout == "separate":
                 raise
             return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
-    per_token = (logps["shared"] - logps["separate"]).abs() / on_device["answer_length"]
+    lengths = torch.tensor([len(ids) for row in compared for ids in row.answer_ids])
+    per_token = (logps["shared"] - logps["separate"]).abs().cpu() / lengths
     worst, allowed = float(per_token.max()), _allowed(dtype)
     if worst <= allowed:
         return None

@@ -1,18 +1,22 @@
 """Log-probabilities of answers, and the score-weighted DPO loss as pure functions of them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import send_to_device
+from transformers import PreTrainedModel
 
-from persodpo.train.collator import Batch
+from persodpo.train.collator import PromptCollator, TokenBatch
+from persodpo.train.rows import TokenisedRow
 
 # For so many tokens at once the entropy is taken, which needs two more copies of their logits.
 TOKENS_AT_ONCE = 128
 
 
 class AnswerLogps(NamedTuple):
-    """What a model says of N answers with T tokens in all.
+    """What a model predicts for N answers with T tokens in all.
 
     Attributes:
         logps: (N,), log-probability of each answer given its prompt, in nats, in float32.
@@ -27,24 +31,24 @@ class AnswerLogps(NamedTuple):
     mean_logit: torch.Tensor
 
 
-def answer_logps(model: torch.nn.Module, batch: Batch) -> AnswerLogps:
+def answer_logps(model: torch.nn.Module, batch: TokenBatch) -> AnswerLogps:
     """Log-probability of each answer given its prompt.
 
     Args:
         model: A causal language model.
         batch: N answers, as laid out by `PromptCollator`.
     """
-    kept = int(batch["logits_to_keep"])
+    n_logits = int(batch["logits_to_keep"])
     output = model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
         attention_mask=batch["attention_mask"],
-        logits_to_keep=kept,
+        logits_to_keep=n_logits,
         use_cache=False,
     )
     # a flat index_select, because the gradient of indexing by two tensors adds in any order
-    places = batch["token_row"] * kept + batch["token_column"]
-    logits = output.logits[:, -kept:].flatten(0, 1)
+    places = batch["token_row"] * n_logits + batch["token_column"]
+    logits = output.logits[:, -n_logits:].flatten(0, 1)
     parts = [
         _predicted(logits, places[start : start + TOKENS_AT_ONCE], ids)
         for start, ids in zip(
@@ -74,9 +78,28 @@ def _predicted(
         return token_logps, entropy, predictions.argmax(-1) == ids, predictions.mean(-1)
 
 
+@torch.no_grad()
+def rows_logps(
+    model: PreTrainedModel, rows: Sequence[TokenisedRow], collator: PromptCollator
+) -> torch.Tensor:
+    """Log-probability of each answer of some rows as the model is, without gradient.
+
+    Args:
+        model: A causal language model, on its device; it is put into evaluation mode.
+        rows: They go through the model in one pass.
+        collator: Lays them out.
+
+    Returns:
+        (N,), in nats, in float32.
+    """
+    model.eval()
+    batch: TokenBatch = send_to_device(collator.tokens(rows), model.device)
+    return answer_logps(model, batch).logps
+
+
 def dpo_losses(
-    policy: torch.Tensor,
-    reference: torch.Tensor,
+    policy_logps: torch.Tensor,
+    reference_logps: torch.Tensor,
     chosen: torch.Tensor,
     rejected: torch.Tensor,
     beta: float,
@@ -89,8 +112,8 @@ def dpo_losses(
     offset; with one it is ODPO (Amini et al., ACL 2024, arXiv:2402.10571, equation 7).
 
     Args:
-        policy: (N,), log-probability of each answer under the policy.
-        reference: (N,), the same under the reference model.
+        policy_logps: (N,), log-probability of each answer under the policy.
+        reference_logps: (N,), the same under the reference model.
         chosen: (M,), index of each pair's chosen answer.
         rejected: (M,), index of its rejected answer.
         beta: How strongly the policy is held to the reference; larger is closer.
@@ -99,12 +122,12 @@ def dpo_losses(
     Returns:
         The losses (M,), not weighted, and the implicit rewards (N,).
     """
-    rewards = beta * (policy - reference)
+    rewards = beta * (policy_logps - reference_logps)
     return -F.logsigmoid(rewards[chosen] - rewards[rejected] - offset), rewards
 
 
 def linear_losses(
-    policy: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, beta: float
+    policy_logps: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, beta: float
 ) -> torch.Tensor:
     """The loss of each pair by the paper's equation (2) to the letter.
 
@@ -114,7 +137,7 @@ def linear_losses(
     however far apart its answers are already.
 
     Args:
-        policy: (N,), log-probability of each answer under the policy.
+        policy_logps: (N,), log-probability of each answer under the policy.
         chosen: (M,), index of each pair's chosen answer.
         rejected: (M,), index of its rejected answer.
         beta: The factor.
@@ -122,11 +145,11 @@ def linear_losses(
     Returns:
         (M,), not weighted.
     """
-    return -beta * (policy[chosen] - policy[rejected])
+    return -beta * (policy_logps[chosen] - policy_logps[rejected])
 
 
 def chosen_nll(
-    policy: torch.Tensor, answer_length: torch.Tensor, chosen: torch.Tensor
+    policy_logps: torch.Tensor, answer_length: torch.Tensor, chosen: torch.Tensor
 ) -> torch.Tensor:
     """Mean token negative log-likelihood of each pair's chosen answer.
 
@@ -134,11 +157,11 @@ def chosen_nll(
     arXiv:2404.19733, equation 1).
 
     Args:
-        policy: (N,), log-probability of each answer under the policy.
+        policy_logps: (N,), log-probability of each answer under the policy.
         answer_length: (N,), tokens of each answer.
         chosen: (M,), index of each pair's chosen answer.
 
     Returns:
         (M,), in nats per token.
     """
-    return -(policy / answer_length)[chosen]
+    return -(policy_logps / answer_length)[chosen]

@@ -1,20 +1,112 @@
-"""The rows of the training set: pairs grouped, weighted, in tokens. No weights are loaded here."""
+"""The rows of the training set, one type per state: pairs by prompt, in tokens, with references.
 
-from collections.abc import Sequence
-from typing import Any
+A FoCUS prompt has about 450 tokens and an answer about 60, and a prompt's responses form
+many pairs, so a row is a prompt with its unique answers, and pairs are index pairs into these.
+
+A prompt that doesn't fit in front of its longest answer loses its oldest turns, two at a
+time, so that the user still speaks first; persona, instruction and the last question stay.
+An answer is never cut here. One that was cut while it was generated doesn't get the token
+that ends a turn, because its model didn't end there. A pair with an answer that can't be
+laid out behind its prompt is left out. No weights are loaded here.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 
 import numpy as np
 
+from persodpo import processes
 from persodpo.config.models import TransformersModel
 from persodpo.config.train import MethodParams, TrainParams
 from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import load_config
+from persodpo.prompts import render_prompt
 from persodpo.records import Pair, Prompt
-from persodpo.train.groups import group_pairs, tokenize_groups
 from persodpo.weights import pair_weights
 
-Rows = list[dict[str, Any]]
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPair:
+    """A preference between two answers of a row; plain DPO until it is weighed.
+
+    Attributes:
+        chosen, rejected: Their places among the row's answers.
+        difference: S_chosen - S_rejected.
+        weight: In the loss.
+        offset: By how much the chosen answer's reward is to exceed the rejected one's.
+    """
+
+    chosen: int
+    rejected: int
+    difference: float
+    weight: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedRow:
+    """A prompt with all its pairs, as texts.
+
+    Attributes:
+        prompt_id: The prompt's id.
+        prompt: The user's message.
+        answers: The different answers, each with whether it was cut when it was generated.
+        pairs: In the order of the pair set.
+    """
+
+    prompt_id: str
+    prompt: str
+    answers: tuple[tuple[str, bool], ...]
+    pairs: tuple[AnswerPair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedRow:
+    """A prompt with all its pairs, as tokens, the chat template around them.
+
+    Attributes:
+        prompt_ids: The prompt's tokens, up to where an answer begins.
+        answer_ids: Of each answer its tokens, which end as the template ends a turn unless
+            the answer was cut.
+        pairs: Those of the answers that can be laid out behind the prompt.
+        turns_dropped: So many of the oldest turns were left out of the prompt.
+    """
+
+    prompt_ids: Ids
+    answer_ids: tuple[Ids, ...]
+    pairs: tuple[AnswerPair, ...]
+    turns_dropped: int = 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the prompt and all its answers."""
+        return len(self.prompt_ids) + sum(map(len, self.answer_ids))
+
+    def with_reference(self, reference_logps: Sequence[float]) -> "TrainingRow":
+        """The row that is trained on; see `TrainingRow`."""
+        own = (getattr(self, field.name) for field in fields(self))
+        return TrainingRow(*own, reference_logps=tuple(reference_logps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRow(TokenisedRow):
+    """A tokenised and weighed row with the values of the reference model.
+
+    Attributes:
+        reference_logps: Of each answer its log-probability under the reference model, in nats.
+    """
+
+    reference_logps: tuple[float, ...]
+
+
+def empty_row(pad_token_id: int) -> TrainingRow:
+    """A row of one answer and no pairs, for a pass through the model that has no prompts."""
+    return TokenisedRow((pad_token_id,), ((pad_token_id,),), ()).with_reference([0.0])
 
 
 def training_rows(
@@ -25,16 +117,44 @@ def training_rows(
     base: TransformersModel,
     template: ChatTemplate,
     max_words: int,
-) -> Rows:
-    """One row per prompt, with all that `PromptCollator` needs but the reference's values.
+) -> list[TokenisedRow]:
+    """Group pairs by prompt, tokenise and weigh them.
+
+    How many prompts had to be cut, and how many pairs are left out, is written to standard error.
+
+    Args:
+        pairs: The pair set, in any order.
+        prompts: The prompts that the pairs belong to, with their turns.
+        method: How pairs are weighed.
+        params: The settings that all methods share.
+        base: The model that is trained.
+        template: Its chat template, with its tokenizer.
+        max_words: What the prompt says about the answer's length.
+
+    Returns:
+        One row per prompt with pairs, in the order of first appearance.
 
     Raises:
-        UserError: `train.max_length` is more than the model can read, or a prompt doesn't fit.
+        UserError: `train.max_length` is more than the model can read; a prompt doesn't fit with
+            its last turn alone, or isn't among `prompts`; or no pair is left.
     """
     _refuse_long_context(params, base)
+    groups = group_pairs(pairs)
     by_id = {prompt.id: prompt for prompt in prompts}
-    groups = tokenize_groups(group_pairs(pairs), template, params.max_length, by_id, max_words)
-    return weigh(groups, method, params)
+    tokenised = [
+        tokenise(group, template, params.max_length, _shorter_texts(group, by_id, max_words))
+        for group in groups
+    ]
+    rows = [row for row in tokenised if row.pairs]
+    if not rows:
+        raise UserError(
+            f"{template.key}: its chat template or its tokenizer writes prompts otherwise once "
+            "there is an answer, so none of the pairs can be trained; look at chat_template_kwargs "
+            "(a model that thinks first wants it switched off), or take another model."
+        )
+    if processes.is_main():
+        _report(groups, rows, params.max_length)
+    return weigh(rows, method, params)
 
 
 def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
@@ -47,49 +167,132 @@ def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
         )
 
 
-def weigh(groups: Rows, method: MethodParams, params: TrainParams) -> Rows:
+def group_pairs(pairs: Iterable[Pair]) -> list[GroupedRow]:
+    """One row per prompt, in the order of first appearance."""
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(pair.prompt_id, []).append(pair)
+    return [_group(of_prompt) for of_prompt in by_prompt.values()]
+
+
+def _group(pairs: Sequence[Pair]) -> GroupedRow:
+    places: dict[tuple[str, bool], int] = {}
+
+    def place(text: str, is_cut: bool) -> int:
+        return places.setdefault((text, is_cut), len(places))
+
+    numbered = tuple(
+        AnswerPair(
+            place(pair.chosen[0].content, pair.cut_chosen),
+            place(pair.rejected[0].content, pair.cut_rejected),
+            pair.score_chosen - pair.score_rejected,
+        )
+        for pair in pairs
+    )
+    return GroupedRow(pairs[0].prompt_id, pairs[0].prompt[0].content, tuple(places), numbered)
+
+
+def _shorter_texts(
+    group: GroupedRow, prompts: Mapping[str, Prompt], max_words: int
+) -> Iterator[str]:
+    """The prompt without its first two turns, its first four, and so on."""
+    if group.prompt_id not in prompts:
+        raise UserError(
+            f"artifacts/pairs: prompt {group.prompt_id!r} isn't in artifacts/prompts/train.jsonl, "
+            "so the pairs are another run's; run dvc repro pair."
+        )
+    prompt = prompts[group.prompt_id]
+    return (
+        render_prompt(prompt.persona, prompt.turns[first:], max_words)
+        for first in range(2, len(prompt.turns), 2)
+    )
+
+
+def tokenise(
+    group: GroupedRow, template: ChatTemplate, max_length: int, shorter: Iterable[str] = ()
+) -> TokenisedRow:
+    """Turn the texts of one row into tokens, the chat template around them.
+
+    Args:
+        group: The row.
+        template: The chat model's template, with its tokenizer.
+        max_length: The most tokens that the prompt and any of its answers may have together.
+        shorter: What may stand in the prompt's place, the longest first, two turns less each.
+
+    Returns:
+        The row, with the pairs and answers that the tokenizer can write behind the prompt.
+
+    Raises:
+        UserError: Nothing fits.
+    """
+    for cuts, text in enumerate(chain([group.prompt], shorter)):
+        user = [{"role": "user", "content": text}]
+        prompt_ids = template.encode(user, to_answer=True)
+        answer_ids = [template.encode_answer(user, *answer) for answer in group.answers]
+        length = len(prompt_ids) + max(len(ids or ()) for ids in answer_ids)
+        if length <= max_length:
+            return _without_lost_answers(group.pairs, prompt_ids, answer_ids, 2 * cuts)
+    raise UserError(
+        f"artifacts/pairs: prompt {group.prompt_id!r} with its last turn alone and its longest "
+        f"answer has {length} tokens, more than train.max_length = {max_length}; raise it in "
+        "params.yaml."
+    )
+
+
+def _without_lost_answers(
+    pairs: Iterable[AnswerPair],
+    prompt_ids: Sequence[int],
+    answer_ids: Sequence[Sequence[int] | None],
+    turns_dropped: int,
+) -> TokenisedRow:
+    """A row without the answers that have no tokens, and without their pairs."""
+    whole = {k: tuple(ids) for k, ids in enumerate(answer_ids) if ids is not None}
+    number = {k: new for new, k in enumerate(whole)}
+    left = tuple(
+        replace(pair, chosen=number[pair.chosen], rejected=number[pair.rejected])
+        for pair in pairs
+        if pair.chosen in whole and pair.rejected in whole
+    )
+    return TokenisedRow(tuple(prompt_ids), tuple(whole.values()), left, turns_dropped)
+
+
+def _report(groups: Sequence[GroupedRow], rows: Sequence[TokenisedRow], max_length: int) -> None:
+    cut = sum(row.turns_dropped > 0 for row in rows)
+    if cut:
+        sys.stderr.write(
+            f"{cut} of {len(rows)} prompts are longer than train.max_length = {max_length} with "
+            "their longest answer and are trained without their oldest turns\n"
+        )
+    before, after = (sum(len(each.pairs) for each in part) for part in (groups, rows))
+    if after < before:
+        sys.stderr.write(
+            f"{before - after} of {before} pairs are left out, because the tokenizer can't write "
+            "one of their answers behind the prompt\n"
+        )
+
+
+def weigh(
+    rows: Sequence[TokenisedRow], method: MethodParams, params: TrainParams
+) -> list[TokenisedRow]:
     """Give each pair its weight and its offset.
 
     `score` weighs by sigmoid(difference / temperature) (the factor of the paper's equation 2),
     normalised over all pairs; `margin_offset` leaves the weights at 1 and takes difference /
     temperature as offset in the loss (ODPO with the identity in the place of its logarithm).
     """
-    differences = [difference for row in groups for difference in row["difference"]]
+    differences = np.array([pair.difference for row in rows for pair in row.pairs])
     weights, offsets = np.ones(len(differences)), np.zeros(len(differences))
     if method.weight == "score":
         weights = pair_weights(differences, params.weight_temperature, params.weight_normalisation)
     elif method.weight == "margin_offset":
-        offsets = np.asarray(differences) / params.weight_temperature
-    ends = np.cumsum([len(row["difference"]) for row in groups])[:-1]
-    parts = zip(np.split(weights, ends), np.split(offsets, ends), strict=True)
+        offsets = differences / params.weight_temperature
+    weight, offset = iter(weights.tolist()), iter(offsets.tolist())
     return [
-        {**row, "weight": weight.tolist(), "offset": offset.tolist()}
-        for row, (weight, offset) in zip(groups, parts, strict=True)
-    ]
-
-
-def split(rows: Rows, held_out: float, seed: int) -> tuple[Rows, Rows]:
-    """Draw prompts, with all their pairs, that the training doesn't see.
-
-    Args:
-        rows: Rows of the training set.
-        held_out: Their share; of any share above 0 at least one prompt.
-        seed: Of the draw.
-
-    Returns:
-        The rows for the training, and those held out.
-
-    Raises:
-        UserError: Nothing would be left for the training.
-    """
-    n = max(1, round(held_out * len(rows))) if held_out else 0
-    if n >= len(rows):
-        raise UserError(
-            f"params.yaml: train.held_out = {held_out:g} takes all of the {len(rows)} prompts "
-            "with pairs; lower it, or sample more."
+        replace(
+            row,
+            pairs=tuple(
+                replace(pair, weight=next(weight), offset=next(offset)) for pair in row.pairs
+            ),
         )
-    drawn = set(np.random.default_rng(seed).permutation(len(rows))[:n].tolist())
-    return (
-        [row for number, row in enumerate(rows) if number not in drawn],
-        [row for number, row in enumerate(rows) if number in drawn],
-    )
+        for row in rows
+    ]

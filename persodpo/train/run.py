@@ -6,17 +6,21 @@ A policy is a LoRA adapter, or a whole model if all weights are trained.
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from datasets import Dataset
 from filelock import FileLock
 from peft import LoraConfig
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, ProgressCallback
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+)
 from trl import DPOConfig
 
 from persodpo import processes
@@ -28,13 +32,13 @@ from persodpo.models.loading import device, fast_dtype, load_causal_lm, load_tok
 from persodpo.models.locations import ADAPTER_FILE, identity
 from persodpo.records import Pair, Prompt, write_text
 from persodpo.runner import cache_folder
-from persodpo.train.batches import plan_passes, steps_per_epoch
+from persodpo.train.batches import plan_passes, split, steps_per_epoch
 from persodpo.train.checkpoints import locked_run, run_folder
 from persodpo.train.collator import PromptCollator
 from persodpo.train.layout import choose_layout
-from persodpo.train.reference import reference_logps
-from persodpo.train.rows import split, training_rows
-from persodpo.train.trainer import ScoreWeightedDPOTrainer
+from persodpo.train.reference import with_reference_logps
+from persodpo.train.rows import TokenisedRow, TrainingRow, training_rows
+from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def train_policy(
         method: The method's loss.
         params: The settings that all methods share.
         base: The model that is trained.
-        max_words: The most words an answer may have, as told in the prompt.
+        max_words: The most words an answer may have, as the prompt has it.
         date: The day that chat templates take for today.
         policy: The folder that gets an adapter in PEFT's format, or a whole model with
             its tokenizer, as safetensors.
@@ -102,7 +106,7 @@ def train_policy(
     folder = run_folder(
         cache_folder(),
         {
-            "rows": rows,
+            "rows": [asdict(row) for row in rows],
             "method": method.model_dump(),
             "params": params.model_dump(exclude={"methods", "checkpoint_steps"}),
             "base": identity(base.model, base.revision, _key(params)),
@@ -138,7 +142,7 @@ def _key(params: TrainParams) -> str:
 
 
 def _trainer(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[TokenisedRow],
     method: MethodParams,
     params: TrainParams,
     base: TransformersModel,
@@ -146,51 +150,30 @@ def _trainer(
     folder: Path,
 ) -> ScoreWeightedDPOTrainer:
     """The trainer, ready to run: weights loaded, reference log-probabilities looked up."""
-    dtype = fast_dtype(params.dtype)
-    nf4 = params.lora is not None and params.lora.quantisation == "nf4"
     # all weights are trained in float32, since bfloat16 would round small steps away
-    stored = dtype if params.lora else torch.float32
+    stored = fast_dtype(params.dtype) if params.lora else torch.float32
+    nf4 = params.lora is not None and params.lora.quantisation == "nf4"
     weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
     if params.lora:
         _refuse_targets(params.lora, weights)
-    # as the trainer computes, so that the policy starts as its reference
-    with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-        layout = choose_layout(params.layout, weights, rows, tokenizer.pad_token_id, dtype)
-        collator = PromptCollator(tokenizer.pad_token_id, layout)
-        references = reference_logps(
-            weights,
-            {
-                **identity(base.model, base.revision, _key(params)),
-                "dtype": [str(stored), str(dtype), nf4],
-                "layout": layout,
-                "device": weights.device.type,
-            },
-            rows,
-            collator,
-            cache_folder() / "reference",
-        )
-    rows = [row | {"reference": values} for row, values in zip(rows, references, strict=True)]
-    train, held_out = split(rows, params.held_out, params.seed)
-    counts = [len(row["weight"]) for row in train]
+    model = {
+        **identity(base.model, base.revision, _key(params)),
+        "dtype": [str(stored), str(fast_dtype(params.dtype)), nf4],
+    }
+    complete, collator = _with_reference(rows, weights, model, params, tokenizer.pad_token_id)
+    train, held_out = split(complete, params.held_out, params.seed)
     batch = (params.batch_unit, params.batch_size)
-    plan = plan_passes(
-        counts,
-        [len(row["prompt_ids"]) + sum(map(len, row["answer_ids"])) for row in train],
-        *batch,
-        passes=params.passes * processes.count(),
-        epochs=params.epochs,
-        seed=params.seed,
-    )
+    passes = params.passes * processes.count()
     trainer = ScoreWeightedDPOTrainer(
-        plan=plan,
-        steps=steps_per_epoch(counts, *batch),
+        train=train,
+        held_out=held_out,
+        collator=collator,
+        plan=plan_passes(train, *batch, passes, params.epochs, params.seed),
+        steps=steps_per_epoch(train, *batch),
         loss=method.loss,
         sft_weight=method.sft_weight,
         model=weights,
         args=_config(method, params, folder),
-        train_dataset=Dataset.from_list(train),
-        eval_dataset=Dataset.from_list(held_out) if held_out else None,
-        data_collator=collator,
         processing_class=tokenizer,
         peft_config=_lora(params.lora) if params.lora else None,
         callbacks=([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
@@ -198,6 +181,24 @@ def _trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Progress)
     return trainer
+
+
+def _with_reference(
+    rows: Sequence[TokenisedRow],
+    weights: PreTrainedModel,
+    model: dict[str, Any],
+    params: TrainParams,
+    pad_token_id: int,
+) -> tuple[list[TrainingRow], PromptCollator]:
+    """The rows with the reference model's log-probabilities, and what lays them out."""
+    dtype = fast_dtype(params.dtype)
+    # as the trainer computes, so that the policy starts as its reference
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+        layout = choose_layout(params.layout, weights, rows, pad_token_id, dtype)
+        collator = PromptCollator(pad_token_id, layout)
+        key = model | {"layout": layout, "device": weights.device.type}
+        complete = with_reference_logps(weights, key, rows, collator, cache_folder() / "reference")
+    return complete, collator
 
 
 class _Progress(ProgressCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
@@ -236,11 +237,9 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
     # accelerate launch sets it from a configuration of its own, which would win over bf16 below
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if half else "no"
     return DPOConfig(
+        **PLANNED,
         output_dir=str(folder),
         learning_rate=method.learning_rate,
-        num_train_epochs=1,  # the plan of passes holds all epochs
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
         gradient_accumulation_steps=params.passes,
         lr_scheduler_type=params.scheduler,
         warmup_steps=params.warmup_steps,
@@ -253,7 +252,6 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
         # says that batches bring the reference's log-probabilities, so no second model is loaded;
         # with an adapter there is none anyway
         precompute_ref_log_probs=params.lora is None,
-        remove_unused_columns=False,
         dataloader_pin_memory=device().type != "cpu",
         logging_steps=1,
         logging_first_step=True,
@@ -291,7 +289,7 @@ def _make_reproducible(policy: Path, base: TransformersModel) -> None:
 
 
 def _summary(
-    trainer: ScoreWeightedDPOTrainer, rows: Sequence[Mapping[str, Any]]
+    trainer: ScoreWeightedDPOTrainer, rows: Sequence[TokenisedRow]
 ) -> tuple[pd.DataFrame, dict[str, float | int]]:
     """Log and headline numbers."""
     history = pd.DataFrame(trainer.state.log_history)
@@ -304,7 +302,7 @@ def _summary(
     evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
     of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
     return log, {
-        "pairs": sum(len(row["weight"]) for row in rows),
+        "pairs": sum(len(row.pairs) for row in rows),
         "prompts": len(rows),
         "steps": int(trainer.state.global_step),
         "tokens": int(log["num_tokens"].iloc[-1]),

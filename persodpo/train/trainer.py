@@ -5,23 +5,27 @@
 where pair_loss is DPO's (sigmoid), or the paper's equation (2) to the letter (linear).
 
 TRL 1.16 has no hook for a weight per pair: columns it doesn't know are dropped and
-its loss is computed in one long method. So four methods are replaced here, and
+its loss is computed in one long method. So three methods are replaced here, and
 nowhere else; `tests/train/test_training.py` holds them to TRL's own loss and gradient,
 and proves that a weight reaches the gradient.
+
+TRL wants a `datasets.Dataset`. It gets one of the planned passes, each the numbers of its
+rows, so that the rows themselves stay what they are, and the batches come in the plan's order.
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from datasets import Dataset
 from trl import DPOTrainer
 
 from persodpo import processes
 from persodpo.config.train import LossKind
 from persodpo.errors import UserError
-from persodpo.train.collator import Batch
+from persodpo.train.collator import Batch, PromptCollator
 from persodpo.train.loss import (
     AnswerLogps,
     answer_logps,
@@ -29,44 +33,61 @@ from persodpo.train.loss import (
     dpo_losses,
     linear_losses,
 )
+from persodpo.train.rows import TrainingRow
 
 # Thirds of the training pairs by S_chosen - S_rejected, whose accuracy is logged one by one.
 MARGIN_BINS = ("small", "middle", "large")
+# What DPOConfig must have, so that a batch is a pass of the plan, and the plan the whole training.
+PLANNED = {
+    "train_sampling_strategy": "sequential",
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "num_train_epochs": 1,
+    "remove_unused_columns": False,
+}
 
 
 class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no types
     """DPO on rows that are prompts with their answers and weighted pairs.
 
     Args:
-        plan: The prompts of each pass through the model (see
-            `persodpo.train.batches.plan_passes`); it holds all epochs, so
-            `args.num_train_epochs` must be 1.
+        train: The rows that are trained on.
+        held_out: The rows whose loss is looked at, one at a time.
+        collator: Lays them out.
+        plan: The rows of each pass through the model, by their place in `train` (see
+            `persodpo.train.batches.plan_passes`); it holds all epochs.
         steps: Steps of the optimiser that see every pair once.
         loss: `sigmoid` or `linear`; see `persodpo.train.loss`.
         sft_weight: Weight of the mean token NLL of the chosen answers; 0 leaves it out.
-        kwargs: As for `trl.DPOTrainer`. Data sets have the rows that `PromptCollator`
-            lays out, so `args.remove_unused_columns` must be off.
+        kwargs: As for `trl.DPOTrainer`, but no data; `args` must have what PLANNED says.
+
+    Raises:
+        UserError: From `train`, if a loss is no number.
     """
+
+    _total_train_tokens: int  # TRL's
 
     def __init__(
         self,
+        train: Sequence[TrainingRow],
+        held_out: Sequence[TrainingRow],
+        collator: PromptCollator,
         plan: list[list[int]],
         steps: int,
         loss: LossKind,
         sft_weight: float,
         **kwargs: Any,
     ) -> None:
-        self.plan = plan
         self.pair_loss = loss
         self.sft_weight = sft_weight
-        super().__init__(**kwargs)
-        self._total_train_tokens = 0
-        per_row = {
-            "train": [len(each) for each in self.train_dataset["weight"]],
-            "eval": [len(each) for each in self.eval_dataset["weight"]]
-            if self.eval_dataset
-            else [],
-        }
+        rows = [*train, *held_out]
+        alone = [[number] for number in range(len(train), len(rows))]
+        super().__init__(
+            train_dataset=Dataset.from_dict({"rows": plan}),
+            eval_dataset=Dataset.from_dict({"rows": alone}) if alone else None,
+            data_collator=lambda passes: collator([rows[n] for one in passes for n in one["rows"]]),
+            **kwargs,
+        )
         if getattr(self.model, "is_loaded_in_4bit", False):
             # TRL has just made the adapter bfloat16, which rounds small steps away
             for parameter in self.model.parameters():
@@ -77,42 +98,32 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         # number, makes every pair count alike, whatever prompts it is batched with. The logged
         # `loss` swings with a batch's pairs therefore; `loss/total` is their mean.
         self._mean_pairs = {
-            "train": sum(per_row["train"]) / (steps * passes),
-            "eval": sum(per_row["eval"]) / max(len(per_row["eval"]), 1),
+            "train": sum(len(row.pairs) for row in train) / (steps * passes),
+            "eval": sum(len(row.pairs) for row in held_out) / max(len(held_out), 1),
         }
-        differences = [each for row in self.train_dataset["difference"] for each in row]
+        differences = [pair.difference for row in train for pair in row.pairs]
         thirds = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
         self._margin_edges = torch.tensor(differences, dtype=torch.float64).quantile(thirds)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # the rows are tokenised already
+        return dataset  # it has numbers of rows, which are tokenised already
 
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset  # the rows have the reference model's log-probabilities already
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches as the plan has them."""
-        loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.plan,
-            collate_fn=self.data_collator,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        return dataset  # the rows have them already
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False
     ) -> torch.Tensor:
         mode = "train" if self.model.training else "eval"
-        said = answer_logps(model, inputs)
-        chosen, rejected, weight = (inputs[name] for name in ("chosen", "rejected", "weight"))
+        policy = answer_logps(model, inputs)
+        policy_logps, reference_logps = policy.logps, inputs["reference_logps"]
+        chosen, rejected, weight = inputs["chosen"], inputs["rejected"], inputs["weight"]
         losses, rewards = dpo_losses(
-            said.logps, inputs["reference"], chosen, rejected, self.beta, inputs["offset"]
+            policy_logps, reference_logps, chosen, rejected, self.beta, inputs["offset"]
         )
         if self.pair_loss == "linear":
-            losses = linear_losses(said.logps, chosen, rejected, self.beta)
-        nll = chosen_nll(said.logps, inputs["answer_length"], chosen)
+            losses = linear_losses(policy_logps, chosen, rejected, self.beta)
+        nll = chosen_nll(policy_logps, inputs["answer_length"], chosen)
         total = weight * losses + self.sft_weight * nll
         margins = rewards[chosen] - rewards[rejected]
         right = (margins > 0).float()
@@ -125,16 +136,21 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
             "rewards/margins": margins,
             "rewards/accuracies": right,
             "weight/mean": weight,
-            "logps/chosen": said.logps[chosen],
-            "logps/rejected": said.logps[rejected],
+            "logps/chosen": policy_logps[chosen],
+            "logps/rejected": policy_logps[rejected],
         }
-        edges = self._margin_edges.to(inputs["difference"])
-        bins = torch.bucketize(inputs["difference"], edges)
-        for number, name in enumerate(MARGIN_BINS):
-            per_pair[f"rewards/accuracies_{name}_margin"] = right[bins == number]
-        self._record(mode, per_pair | _per_token(said, inputs), inputs)
+        by_margin = self._by_margin(right, inputs["difference"])
+        self._record(mode, per_pair | by_margin | _per_token(policy, inputs), inputs)
         loss: torch.Tensor = total.sum() / self._mean_pairs[mode]
         return loss
+
+    def _by_margin(self, right: torch.Tensor, difference: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Of some pairs (M,), whether the policy is right, by thirds of their difference."""
+        bins = torch.bucketize(difference, self._margin_edges.to(difference))
+        return {
+            f"rewards/accuracies_{name}_margin": right[bins == number]
+            for number, name in enumerate(MARGIN_BINS)
+        }
 
     def _record(self, mode: str, values: dict[str, torch.Tensor], inputs: Batch) -> None:
         """Keep values for the log, which shows their mean over pairs or tokens since the last."""
@@ -165,7 +181,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         metrics["num_tokens"] = [self._total_train_tokens]
 
 
-def _per_token(said: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
+def _per_token(policy: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
     """TRL's numbers over the tokens of answers, here of each different answer once."""
     is_chosen = torch.zeros_like(inputs["answer_length"], dtype=torch.bool)
     is_rejected = is_chosen.clone()
@@ -173,8 +189,8 @@ def _per_token(said: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
     is_rejected[inputs["rejected"]] = True
     chosen, rejected = (each[inputs["token_answer"]] for each in (is_chosen, is_rejected))
     return {
-        "entropy": said.entropy[chosen | rejected],
-        "mean_token_accuracy": said.is_top1[chosen].float(),
-        "logits/chosen": said.mean_logit[chosen],
-        "logits/rejected": said.mean_logit[rejected],
+        "entropy": policy.entropy[chosen | rejected],
+        "mean_token_accuracy": policy.is_top1[chosen].float(),
+        "logits/chosen": policy.mean_logit[chosen],
+        "logits/rejected": policy.mean_logit[rejected],
     }

@@ -1,5 +1,7 @@
 """The loss, the layout and the trainer, held to TRL's own trainer on a tiny model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,45 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
 from tiny_models import perturb
+from tiny_trainings import PAIRS
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from persodpo.records import Pair
 from persodpo.train.collator import PromptCollator
-from persodpo.train.groups import group_pairs, tokenize_group
 from persodpo.train.loss import answer_logps, dpo_losses, linear_losses
-from persodpo.train.reference import reference_logps
-from persodpo.train.trainer import ScoreWeightedDPOTrainer
+from persodpo.train.reference import with_reference_logps
+from persodpo.train.rows import TokenisedRow, group_pairs, tokenise
+from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
 from persodpo.weights import pair_weights
 
-LORA = {"task_type": "CAUSAL_LM", "r": 4, "target_modules": "all-linear"}
-
-
-def make_pair(prompt_id, prompt, chosen, rejected, scores=(0.9, 0.4), cut=(False, False)):
-    return Pair.model_validate(
-        {
-            "prompt": [{"role": "user", "content": prompt}],
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-            "prompt_id": prompt_id,
-            "model_chosen": "a",
-            "model_rejected": "b",
-            "score_chosen": scores[0],
-            "score_rejected": scores[1],
-            "cut_chosen": cut[0],
-            "cut_rejected": cut[1],
-        }
-    )
-
-
-PAIRS = [
-    make_pair("p1", "Where is the tower?", "In Paris, by the river.", "No."),
-    make_pair(
-        "p1", "Where is the tower?", "In Paris, by the river.", "tower tower tower", (0.9, 0)
-    ),
-    make_pair("p1", "Where is the tower?", "No.", "tower tower tower", (0.4, 0)),
-    make_pair("p2", "And how high is it, do you know?", "330 metres.", "High.", (0.9, 0.2)),
-]
+ADAPTER = {"task_type": "CAUSAL_LM", "r": 4, "target_modules": "all-linear"}
 
 
 def config(folder, **changes):
@@ -60,17 +35,17 @@ def config(folder, **changes):
     return DPOConfig(**(values | changes))
 
 
-def collated(folder, model, tokenizer, weights, offsets=None, layout="shared"):
+def training_data(folder, model, tokenizer, weights, offsets=None, layout="shared"):
     """The rows of PAIRS as the trainer takes them, and their collator."""
     values = iter(zip(weights, offsets or [0.0] * len(weights), strict=True))
     collator = PromptCollator(tokenizer.pad_token_id, layout)
     rows = []
-    for row in group_pairs(PAIRS):
-        mine = [next(values) for _ in row["chosen"]]
-        per_pair = {"weight": [w for w, _ in mine], "offset": [o for _, o in mine]}
-        rows.append(row | tokenize_group(row, chat_template(tokenizer), 512) | per_pair)
-    references = reference_logps(model, {}, rows, collator, folder / "reference")
-    return [r | {"reference": each} for r, each in zip(rows, references, strict=True)], collator
+    for group in group_pairs(PAIRS):
+        row = tokenise(group, chat_template(tokenizer), 512)
+        pairs = [(pair, *next(values)) for pair in row.pairs]
+        pairs = tuple(replace(pair, weight=w, offset=o) for pair, w, o in pairs)
+        rows.append(replace(row, pairs=pairs))
+    return with_reference_logps(model, {}, rows, collator, folder / "reference"), collator
 
 
 def ours(
@@ -78,18 +53,19 @@ def ours(
     layout="shared", plan=((0, 1),), loss="sigmoid", **changes,
 ):  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    rows, collator = collated(folder, model, tokenizer, weights, offsets, layout)
+    rows, collator = training_data(folder, model, tokenizer, weights, offsets, layout)
     trainer = ScoreWeightedDPOTrainer(
+        train=rows,
+        held_out=[],
+        collator=collator,
         plan=[list(each) for each in plan],
         steps=1,
         loss=loss,
         sft_weight=sft_weight,
         model=model,
-        args=config(folder, **({"remove_unused_columns": False} | changes)),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=collator,
+        args=config(folder, **(PLANNED | changes)),
         processing_class=tokenizer,
-        peft_config=LoraConfig(**LORA),
+        peft_config=LoraConfig(**ADAPTER),
     )
     perturb(trainer, 0.3)
     return trainer
@@ -103,7 +79,7 @@ def stock(tiny_model, tokenizer, folder, **changes):
         args=config(folder, **changes),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=LoraConfig(**LORA),
+        peft_config=LoraConfig(**ADAPTER),
     )
     perturb(trainer, 0.3)
     return trainer
@@ -148,11 +124,10 @@ def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(tiny_model, to
     model = ours(tiny_model, tokenizer, tmp_path).model.eval()
     nll = []
     for pair in PAIRS:
-        group = group_pairs([pair])[0]
-        tokens = tokenize_group(group, chat_template(tokenizer), 512)
-        prompt, answer = tokens["prompt_ids"], tokens["answer_ids"][group["chosen"][0]]
+        row = tokenise(group_pairs([pair])[0], chat_template(tokenizer), 512)
+        prompt, answer = row.prompt_ids, row.answer_ids[row.pairs[0].chosen]
         ids = torch.tensor([prompt + answer])
-        labels = torch.tensor([[-100] * len(prompt) + answer])
+        labels = torch.tensor([(-100,) * len(prompt) + answer])
         nll.append(model(input_ids=ids, labels=labels).loss.item())
     assert with_sft - without == pytest.approx(2.0 * np.mean(nll), rel=1e-4)
 
@@ -167,11 +142,18 @@ def test_pairs_count_alike_however_a_step_is_cut(tiny_model, tokenizer, tmp_path
     assert (summed - gradient).norm() <= 1e-4 * gradient.norm()
 
 
+def test_batches_come_as_planned(tiny_model, tokenizer, tmp_path):
+    plan = ((1,), (0,), (), (0, 1), (1,), (), (0,), (1, 0))
+    trainer = ours(tiny_model, tokenizer, tmp_path, plan=plan)
+    batches = list(trainer.get_train_dataloader())
+    assert [len(batch["chosen"]) for batch in batches] == [1, 3, 0, 4, 1, 0, 3, 4]
+
+
 def test_an_offset_demands_a_margin(tiny_model, tokenizer, tmp_path):
     """ODPO's loss: the same as if the rewards' margin were smaller by the offset."""
     trainer = ours(tiny_model, tokenizer, tmp_path, offsets=(0.5, 1.0, 0.0, 2.0))
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    rewards = 0.5 * (answer_logps(trainer.model, batch).logps - batch["reference"])
+    rewards = 0.5 * (answer_logps(trainer.model, batch).logps - batch["reference_logps"])
     margins = (rewards[batch["chosen"]] - rewards[batch["rejected"]]).detach().double().numpy()
     expected = np.logaddexp(0, -(margins - [0.5, 1.0, 0.0, 2.0])).mean()
     assert loss_and_gradient(trainer)[0] == pytest.approx(expected, abs=1e-5)
@@ -194,7 +176,7 @@ def test_the_papers_equation_to_the_letter(tiny_model, tokenizer, tmp_path):
     assert loss == pytest.approx(by_hand.item(), abs=1e-5)
     assert (gradient - expected).norm() <= 1e-5 * expected.norm()
     # whatever the reference is
-    changed = batch | {"reference": batch["reference"] - 7.0}
+    changed = batch | {"reference_logps": batch["reference_logps"] - 7.0}
     assert trainer.compute_loss(trainer.model, changed).item() == pytest.approx(loss, abs=1e-5)
 
 
@@ -253,7 +235,8 @@ answers = st.lists(st.integers(3, 200), min_size=1, max_size=5)
 )  # fmt: skip
 def test_either_layout_gives_the_log_probabilities_of_plain_rows(rows, layout, tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    batch = PromptCollator(2, layout)([{"prompt_ids": p, "answer_ids": a} for p, a in rows])
+    tokenised = [TokenisedRow(tuple(p), tuple(map(tuple, a)), ()) for p, a in rows]
+    batch = PromptCollator(2, layout).tokens(tokenised)
     with torch.no_grad():
         ours = answer_logps(model, batch)
         expected = []
@@ -270,21 +253,24 @@ def test_either_layout_gives_the_log_probabilities_of_plain_rows(rows, layout, t
 def test_reference_values_are_computed_once(tiny_model, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     collator = PromptCollator(tokenizer.pad_token_id)
-    rows = [tokenize_group(row, chat_template(tokenizer), 512) for row in group_pairs(PAIRS)]
+    rows = [tokenise(group, chat_template(tokenizer), 512) for group in group_pairs(PAIRS)]
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
-    first = reference_logps(model, {"weights": "a"}, rows, collator, tmp_path)
+
+    def computed(rows, weights):
+        done = with_reference_logps(model, {"weights": weights}, rows, collator, tmp_path)
+        return [row.reference_logps for row in done]
+
+    first = computed(rows, "a")
     assert len(passes) == 2
     # the other way round, and in other company: nothing is computed again
-    fewer = [{**rows[0], "answer_ids": rows[0]["answer_ids"][1:]}]
-    others = [rows[1], *fewer]
-    again = reference_logps(model, {"weights": "a"}, others, collator, tmp_path)
-    assert again == [first[1], first[0][1:]]
+    fewer = replace(rows[0], answer_ids=rows[0].answer_ids[1:])
+    assert computed([rows[1], fewer], "a") == [first[1], first[0][1:]]
     assert len(passes) == 2
     with torch.no_grad():
         next(model.parameters()).mul_(1.1)
     # another model's values are its own
-    assert reference_logps(model, {"weights": "b"}, rows, collator, tmp_path) != first
+    assert computed(rows, "b") != first
     assert len(passes) == 4
 
 

@@ -12,13 +12,19 @@ import pandas as pd
 import pytest
 import torch
 from conftest import DATE, ROOT, transformers_model
-from test_training import PAIRS
-from test_training_run import METHOD, MORE_PAIRS, MORE_PROMPTS, PROMPTS, weights
+from tiny_trainings import (
+    METHOD,
+    MORE_PAIRS,
+    MORE_PROMPTS,
+    PAIRS,
+    PROMPTS,
+    train_params,
+    weights,
+)
 
-from persodpo.config.train import MethodParams, TrainParams
+from persodpo.config.train import MethodParams
 from persodpo.train.checkpoints import last_checkpoint
 from persodpo.train.run import train_policy
-from persodpo.workflow.params import load_params
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +35,11 @@ def cache(tmp_path, monkeypatch):
 
 TRAINING = """
 import sys, time
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/train"]
 import persodpo.train.trainer as trainer
 from persodpo import processes
-from test_training_resume import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS, settings
+from test_training_resume import settings
+from tiny_trainings import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS
 from persodpo.train.run import train_policy
 
 original = trainer.ScoreWeightedDPOTrainer.training_step
@@ -49,12 +56,8 @@ processes.finish()
 
 def settings(model, policy):
     """What `train_policy` takes behind pairs and prompts, in a process of its own."""
-    lora = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
     # in two processes a step of three prompts has four passes, one of them empty
-    values = {"warmup_steps": 0, "epochs": 3, "max_length": 512, "lora": lora, "batch_size": 3,
-              "passes": 2, "checkpoint_steps": 2, "held_out": 0.1}  # fmt: skip
-    shipped = load_params(ROOT / "params.yaml").train.model_dump()
-    params = TrainParams.model_validate(shipped | values)
+    params = train_params(epochs=3, batch_size=3, passes=2, checkpoint_steps=2, held_out=0.1)
     return MethodParams(**METHOD), params, transformers_model(model), 110, DATE, Path(policy)
 
 

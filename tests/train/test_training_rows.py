@@ -8,15 +8,21 @@ import pytest
 from conftest import transformers_model
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import PAIRS, make_pair
+from tiny_trainings import METHOD, PAIRS, PROMPTS, make_pair
 
 from persodpo.config.train import MethodParams
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
-from persodpo.train.batches import plan_passes, steps_per_epoch
-from persodpo.train.groups import group_pairs, tokenize_group, tokenize_groups
-from persodpo.train.rows import split, training_rows, weigh
+from persodpo.train.batches import plan_passes, split, steps_per_epoch
+from persodpo.train.rows import (
+    AnswerPair,
+    TokenisedRow,
+    group_pairs,
+    tokenise,
+    training_rows,
+    weigh,
+)
 from persodpo.weights import pair_weights
 from persodpo.workflow.params import load_params
 
@@ -24,52 +30,53 @@ PARAMS = load_params().train
 
 
 def method(weight="score", **changes):
-    values = {
-        "pairs": "persodpo",
-        "loss": "sigmoid",
-        "weight": weight,
-        "sft_weight": 0.0,
-        "learning_rate": 0.01,
-    }
-    return MethodParams(**(values | changes))
+    return MethodParams(**(METHOD | {"weight": weight} | changes))
+
+
+def row_of(pairs, tokens=1):
+    """So many pairs, and so many tokens of a prompt."""
+    return TokenisedRow((0,) * tokens, (), tuple(pairs))
+
+
+def sides(row):
+    return [(pair.chosen, pair.rejected) for pair in row.pairs]
 
 
 def test_pairs_are_grouped_by_prompt():
     first, second = group_pairs(PAIRS)
-    assert first["answers"] == ["In Paris, by the river.", "No.", "tower tower tower"]
-    assert list(zip(first["chosen"], first["rejected"], strict=True)) == [(0, 1), (0, 2), (1, 2)]
-    assert first["difference"] == pytest.approx([0.5, 0.9, 0.4])
-    assert second["prompt_id"] == "p2"
+    texts = ("In Paris, by the river.", "No.", "tower tower tower")
+    assert first.answers == tuple((text, False) for text in texts)
+    assert sides(first) == [(0, 1), (0, 2), (1, 2)]
+    assert [pair.difference for pair in first.pairs] == pytest.approx([0.5, 0.9, 0.4])
+    assert second.prompt_id == "p2"
 
 
 def test_a_cut_answer_is_another_than_a_whole_one():
     pairs = [make_pair("p", "q", "a", "b", cut=(False, True)), make_pair("p", "q", "a", "b")]
     (row,) = group_pairs(pairs)
-    assert list(zip(row["answers"], row["cut"], strict=True)) == [
-        ("a", False), ("b", True), ("b", False)]  # fmt: skip
-    assert row["rejected"] == [1, 2]
+    assert row.answers == (("a", False), ("b", True), ("b", False))
+    assert sides(row) == [(0, 1), (0, 2)]
 
 
 def test_the_tokens_are_the_chat_templates(tokenizer, template):
-    group = group_pairs(PAIRS)[0]
-    tokens = tokenize_group(group, template, 512)
-    whole = tokenizer.decode(tokens["prompt_ids"] + tokens["answer_ids"][0])
+    row = tokenise(group_pairs(PAIRS)[0], template, 512)
+    whole = tokenizer.decode([*row.prompt_ids, *row.answer_ids[0]])
     assert "user\nWhere is the tower?<|im_end|>\n<|im_start|>assistant\nIn Paris, by" in whole
     assert whole.endswith("river.<|im_end|>\n")
 
 
 def test_a_cut_answer_does_not_end_its_turn(tokenizer, template):
     pair = make_pair("p", "Where?", '{"response": "In Par', " In a cut\n", cut=(True, True))
-    tokens = tokenize_group(group_pairs([pair])[0], template, 512)
-    cut = [tokenizer.decode(ids) for ids in tokens["answer_ids"]]
+    row = tokenise(group_pairs([pair])[0], template, 512)
+    cut = [tokenizer.decode(list(ids)) for ids in row.answer_ids]
     assert cut == ['{"response": "In Par', " In a cut\n"]
     # what the template itself says behind an answer isn't taken for the answer
     odd = make_pair("p", "Where?", "im_end", "user", cut=(True, True))
-    tokens = tokenize_group(group_pairs([odd])[0], template, 512)
-    assert [tokenizer.decode(ids) for ids in tokens["answer_ids"]] == ["im_end", "user"]
+    row = tokenise(group_pairs([odd])[0], template, 512)
+    assert [tokenizer.decode(list(ids)) for ids in row.answer_ids] == ["im_end", "user"]
     whole = make_pair("p", "Where?", "In Paris.", "No.")
-    tokens = tokenize_group(group_pairs([whole])[0], template, 512)
-    assert all(tokenizer.decode(ids).endswith("<|im_end|>\n") for ids in tokens["answer_ids"])
+    row = tokenise(group_pairs([whole])[0], template, 512)
+    assert all(tokenizer.decode(list(ids)).endswith("<|im_end|>\n") for ids in row.answer_ids)
 
 
 def dialogue(n_turns):
@@ -79,42 +86,47 @@ def dialogue(n_turns):
                   text=render_prompt(persona, turns, 110))  # fmt: skip
 
 
-def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, capsys):
+def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, tiny_model, capsys):
     prompt = dialogue(7)
-    groups = group_pairs([make_pair("p", prompt.text, "Yes, it is.", "No.")])
+    pairs = [make_pair("p", prompt.text, "Yes, it is.", "No.")]
+    base = transformers_model(tiny_model)
 
     def rows(max_length):
-        return tokenize_groups(groups, template, max_length, {"p": prompt}, 110)
+        params = PARAMS.model_copy(update={"max_length": max_length})
+        return training_rows(pairs, [prompt], method(), params, base, template, 110)
+
+    def decoded(row):
+        return tokenizer.decode(list(row.prompt_ids))
 
     (whole,) = rows(512)
-    length = len(whole["prompt_ids"]) + max(map(len, whole["answer_ids"]))
+    length = len(whole.prompt_ids) + max(map(len, whole.answer_ids))
     assert rows(length)[0] == whole
     assert capsys.readouterr().err == ""
     (cut,) = rows(length - 1)
-    text = tokenizer.decode(cut["prompt_ids"])
+    text = decoded(cut)
     assert "Turn 1 " not in text
     assert "User1: Turn 2 " in text
     assert "User1: Turn 6 " in text
     assert "I like towers." in text
-    assert cut["answer_ids"] == whole["answer_ids"]
+    assert cut.answer_ids == whole.answer_ids
     assert "1 of 1 prompts are longer than train.max_length" in capsys.readouterr().err
-    last = length - 3 * (len(whole["prompt_ids"]) - len(cut["prompt_ids"]))
-    assert "User1: Turn 6 " in tokenizer.decode(rows(last)[0]["prompt_ids"])
+    last = length - 3 * (len(whole.prompt_ids) - len(cut.prompt_ids))
+    assert "User1: Turn 6 " in decoded(rows(last)[0])
     with pytest.raises(UserError, match=re.escape(f"more than train.max_length = {last - 1};")):
         rows(last - 1)
 
 
-def test_pairs_of_another_run_are_refused(tokenizer, template):
-    groups = group_pairs(PAIRS)
+def test_pairs_of_another_run_are_refused(template, tiny_model):
+    base = transformers_model(tiny_model)
     with pytest.raises(UserError, match=r"'p1' isn't in artifacts/prompts/train.jsonl"):
-        tokenize_groups(groups, template, 512, {"p": dialogue(1)}, 110)
+        training_rows(PAIRS, [dialogue(1)], method(), PARAMS, base, template, 110)
 
 
-def test_a_context_that_the_model_has_not(tokenizer, template, tiny_model):
+def test_a_context_that_the_model_has_not(template, tiny_model):
     base = transformers_model(tiny_model)
     params = PARAMS.model_copy(update={"max_length": 4096})
     with pytest.raises(UserError, match=r"train.max_length is 4096, but .* no more than 2048"):
-        training_rows(PAIRS, [], method(), params, base, template, 110)
+        training_rows(PAIRS, PROMPTS, method(), params, base, template, 110)
 
 
 @given(
@@ -127,11 +139,12 @@ def test_weights_and_offsets(differences, weight, temperature, normalisation):
     params = PARAMS.model_copy(
         update={"weight_temperature": temperature, "weight_normalisation": normalisation}
     )
-    rows = weigh([{"difference": each} for each in differences], method(weight), params)
-    assert [len(row["weight"]) for row in rows] == [len(each) for each in differences]
+    unweighed = [row_of([AnswerPair(0, 1, each) for each in row]) for row in differences]
+    rows = weigh(unweighed, method(weight), params)
+    assert [[pair.difference for pair in row.pairs] for row in rows] == differences
     flat = [each for row in differences for each in row]
-    weights = [each for row in rows for each in row["weight"]]
-    offsets = [each for row in rows for each in row["offset"]]
+    weights = [pair.weight for row in rows for pair in row.pairs]
+    offsets = [pair.offset for row in rows for pair in row.pairs]
     by_score = pair_weights(flat, temperature, normalisation)
     assert weights == pytest.approx(by_score if weight == "score" else np.ones(len(flat)))
     expected = np.asarray(flat) / temperature if weight == "margin_offset" else np.zeros(len(flat))
@@ -140,14 +153,14 @@ def test_weights_and_offsets(differences, weight, temperature, normalisation):
 
 @given(st.integers(2, 40), st.floats(0.01, 0.9), st.integers(0, 9))
 def test_held_out_prompts(n, share, seed):
-    rows = [{"prompt_id": str(number)} for number in range(n)]
+    rows = [row_of([AnswerPair(0, 1, number)]) for number in range(n)]
     if max(1, round(share * n)) == n:
         with pytest.raises(UserError, match=r"train\.held_out"):
             split(rows, share, seed)
         return
     train, held_out = split(rows, share, seed)
     assert len(held_out) == max(1, round(share * n))
-    assert sorted(train + held_out, key=lambda row: int(row["prompt_id"])) == rows
+    assert sorted(train + held_out, key=lambda row: row.pairs[0].difference) == rows
     assert split(rows, 0.0, seed) == (rows, [])
 
 
@@ -160,9 +173,9 @@ def test_held_out_prompts(n, share, seed):
     seed=st.integers(0, 99),
 )
 def test_the_plan(pairs, unit, size, passes, epochs, seed):
-    tokens = [10 * each for each in pairs]
-    plan = plan_passes(pairs, tokens, unit, size, passes, epochs, seed)
-    n_steps = steps_per_epoch(pairs, unit, size)
+    rows = [row_of([AnswerPair(0, 1, 0.0)] * each, 10 * each) for each in pairs]
+    plan = plan_passes(rows, unit, size, passes, epochs, seed)
+    n_steps = steps_per_epoch(rows, unit, size)
     assert len(plan) == n_steps * passes * epochs
     steps = [list(chain(*plan[k : k + passes])) for k in range(0, len(plan), passes)]
     assert all(steps)
@@ -175,13 +188,14 @@ def test_the_plan(pairs, unit, size, passes, epochs, seed):
         fair = sum(counts) / n_steps
         assert sum(counts[each] for each in step) <= fair + 2 * max(counts)
     # the number of passes changes who is with whom in a pass, not in a step
-    whole = plan_passes(pairs, tokens, unit, size, 1, epochs, seed)
+    whole = plan_passes(rows, unit, size, 1, epochs, seed)
     assert [sorted(step) for step in steps] == [sorted(step) for step in whole]
-    half = plan_passes(pairs, tokens, unit, size, passes, epochs / 2, seed)
+    half = plan_passes(rows, unit, size, passes, epochs / 2, seed)
     assert half == plan[: len(half)]
 
 
 def test_passes_have_about_the_same_number_of_tokens():
-    plan = plan_passes([1] * 6, [600, 100, 300, 200, 300, 300], "prompts", 6, 3, 1, 0)
     tokens = [600, 100, 300, 200, 300, 300]
+    rows = [row_of([AnswerPair(0, 1, 0.0)], each) for each in tokens]
+    plan = plan_passes(rows, "prompts", 6, 3, 1, 0)
     assert [sum(tokens[each] for each in one) for one in plan] == [600, 600, 600]

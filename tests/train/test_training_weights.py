@@ -1,0 +1,109 @@
+"""What is trained, and in which number format: an adapter or all weights, bfloat16, nf4."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_trainings import LORA, Runs, weights
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaModel, PreTrainedModel
+
+from persodpo.errors import UserError
+
+
+@pytest.fixture
+def run(tiny_model, tmp_path, monkeypatch):
+    return Runs(tiny_model, tmp_path, monkeypatch)
+
+
+def test_alpha_and_seed_reach_the_adapter(run, tmp_path):
+    one = run("one", method={"learning_rate": 1e-9})
+    run("alpha", lora=LORA | {"alpha": 3}, method={"learning_rate": 1e-9})
+    run("seed", seed=1, method={"learning_rate": 1e-9})
+    saved = [json.loads((tmp_path / name / "adapter_config.json").read_text())["lora_alpha"]
+             for name in ("one", "alpha", "seed")]  # fmt: skip
+    assert saved == [8, 3, 8]
+    first, alpha, seed = (weights(tmp_path / name) for name in ("one", "alpha", "seed"))
+    drawn = [name for name in first if "lora_A" in name]
+    assert all(torch.allclose(first[name], alpha[name], atol=1e-6) for name in drawn)
+    assert not any(torch.allclose(first[name], seed[name], atol=1e-6) for name in drawn)
+    # by the same seed the prompts come in the same order, by another one in another
+    assert len({tuple(each.log["loss"].round(6)) for each in (one, run("again"))}) == 2
+
+
+def test_gradient_checkpointing_changes_nothing(run, tmp_path, monkeypatch):
+    run("plain")
+    used = []
+    forward = LlamaModel.forward
+    monkeypatch.setattr(LlamaModel, "forward", lambda self, *args, **kwargs: (
+        used.append(self.training and self.layers[0].gradient_checkpointing)
+        or forward(self, *args, **kwargs)))  # fmt: skip
+    run("checkpointed", gradient_checkpointing=True)
+    assert any(used)
+    one, two = weights(tmp_path / "plain"), weights(tmp_path / "checkpointed")
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_all_weights_are_trained_in_float32_without_a_second_model(
+    run, tmp_path, tiny_model, capsys
+):
+    loaded = []
+    original = PreTrainedModel.from_pretrained.__func__
+
+    def counted(cls, *args, **kwargs):
+        loaded.append(cls)
+        return original(cls, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PreTrainedModel, "from_pretrained", classmethod(counted))
+        done = run("full", lora=None, dtype="bfloat16", method={"learning_rate": 1e-3})
+    assert len(loaded) == 1
+    assert "a prompt of its own" not in capsys.readouterr().err
+    assert done.log["loss/pair"].iloc[0] == pytest.approx(np.log(2), rel=1e-3)
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "full")
+    assert policy.dtype is torch.float32
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    before, after = (next(model.parameters()) for model in (base, policy))
+    assert not torch.equal(before, after)
+    assert AutoTokenizer.from_pretrained(tmp_path / "full").chat_template
+
+
+def test_bfloat16(run, capsys):
+    logs = {dtype: run(dtype, dtype=dtype).log for dtype in ("float32", "bfloat16")}
+    assert "a prompt of its own" not in capsys.readouterr().err
+    losses = [log["loss/total"] for log in logs.values()]
+    assert np.allclose(*losses, rtol=0.1)
+    assert logs["bfloat16"]["rewards/margins"].iloc[0] == 0  # the policy starts as its reference
+
+
+def test_nf4(run, tmp_path):
+    log = run("nf4", lora=LORA | {"targets": ["q_proj", "v_proj"], "quantisation": "nf4"}).log
+    assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
+    assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
+    assert {each.dtype for each in weights(tmp_path / "nf4").values()} == {torch.float32}
+
+
+def test_nf4_on_a_cpu_that_would_repack_the_weights(run, monkeypatch):
+    """bitsandbytes on avx512_bf16: of widths that aren't multiples of its block it can't."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    log = run("nf4", lora=LORA | {"targets": ["q_proj", "v_proj"], "quantisation": "nf4"}).log
+    assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
+    assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
+
+
+def test_nf4_without_its_package(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *args: None)
+    with pytest.raises(UserError, match="needs the package bitsandbytes"):
+        run("nf4", lora=LORA | {"quantisation": "nf4"})
+
+
+@pytest.mark.parametrize("target", ["q_prj", "lm_head"])
+def test_a_layer_that_is_not_there(run, target):
+    with pytest.raises(UserError, match=f"lora.targets has '{target}'.*q_proj"):
+        run("none", lora=LORA | {"targets": ["v_proj", target]})
+
+
+def test_accelerates_own_precision_is_overruled(run, monkeypatch):
+    plain = run("plain").log["loss"].tolist()
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert run("overruled").log["loss"].tolist() == plain
