@@ -85,7 +85,7 @@ class ScorersParams(Section):
     batch_tokens: PositiveInt
 
     @model_validator(mode="after")
-    def _files_of_logged_metrics(self) -> Self:
+    def _check_logged(self) -> Self:
         for key in ("c", "ue", "p", "coh"):
             if isinstance(getattr(self, key), LoggedMetric) and self.logged is None:
                 raise ValueError(

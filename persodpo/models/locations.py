@@ -157,9 +157,9 @@ def file_hash(file: Path) -> str:
 def _dequantised(gguf: Path, folder: Path) -> Path:
     """Turn a GGUF file into a safetensors checkpoint, once; safe for several processes at once."""
     if not folder.is_dir():
-        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         model = AutoModelForCausalLM.from_pretrained(
-            **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            **source, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -167,7 +167,7 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
             # of several processes only the first would write; any may be the one that converts
             model.should_save_on_this_rank = lambda is_main_process: is_main_process
             model.save_pretrained(finished)
-            AutoTokenizer.from_pretrained(**where).save_pretrained(finished)
+            AutoTokenizer.from_pretrained(**source).save_pretrained(finished)
             try:
                 finished.rename(folder)
             except OSError:

@@ -35,7 +35,7 @@ from persodpo.share.chat.candidates import find_policies, load_candidates
 from persodpo.share.chat.conversation import Conversation, TooLongError
 from persodpo.share.chat.literal import literal
 from persodpo.share.chat.persona import choose_persona
-from persodpo.share.chat.terminal import talk
+from persodpo.share.chat.terminal import run_loop
 
 PERSONA = ("I like castles.", "I live in [bold]York[/bold].")
 ADAPTERS = {"dpo": 1, "persodpo": 2}
@@ -136,8 +136,8 @@ def let_all_say(raw, patch):
 def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own):
     talked = conversation("base", *ADAPTERS)
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 1
-    first = list(talked.say("Where is this place?"))
-    second = list(talked.say("And how old is it?"))
+    first = list(talked.send("Where is this place?"))
+    second = list(talked.send("And how old is it?"))
     assert len({reply.raw for reply in first}) == 3
     for candidate, one, two in zip(talked.candidates, first, second, strict=True):
         expected = generated(candidate.name, PERSONA, ["Where is this place?"])
@@ -149,7 +149,7 @@ def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own
 
 def test_sampling_draws_as_in_the_evaluation(own):
     change_params(lambda p: p["models"][p["train"]["model"]].update(temperature=1.0, top_p=0.9))
-    (reply,) = conversation("dpo").say("Hello")
+    (reply,) = conversation("dpo").send("Hello")
     assert reply.raw == generated("dpo", PERSONA, ["Hello"]).raw
 
 
@@ -161,9 +161,9 @@ def test_a_method_trained_with_all_weights_stands_beside_the_adapters(own, tiny_
     model.save_pretrained(ARTIFACTS / "policies/dpo")
     talked = conversation("base", "dpo", "persodpo")
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 2
-    said = [reply.raw for reply in talked.say("Hello")]
+    said = [reply.raw for reply in talked.send("Hello")]
     assert said == [generated(c.name, PERSONA, ["Hello"]).raw for c in talked.candidates]
-    (alone,) = conversation("dpo").say("Hello")
+    (alone,) = conversation("dpo").send("Hello")
     assert alone.raw == said[1]
 
 
@@ -281,11 +281,11 @@ def test_a_long_conversation_loses_its_oldest_turns_two_at_a_time():
     limit = candidate.weights.config.max_position_embeddings
     text = io.StringIO()
     lines = iter([*(f"{i} " + "castle " * 300 for i in range(9)), "x " * limit, "/quit"])
-    talk(talked, Console(file=text, width=100), lambda: next(lines).strip(), False)
+    run_loop(talked, Console(file=text, width=100), lambda: next(lines).strip(), False)
     assert text.getvalue().count("From now on the oldest turns are left out for base") == 1
     assert "room for an answer, and base reads no more than" in " ".join(text.getvalue().split())
     assert len(candidate.turns) == 18
-    asked = talked.asked
+    asked = talked.last_prompt
     assert "User1: 0 castle" not in asked
     dialogue = asked.split("Conversation:\n")[1]
     assert dialogue.startswith("User1: ")
@@ -299,7 +299,7 @@ def test_a_long_conversation_loses_its_oldest_turns_two_at_a_time():
                          talked.params.sample.max_words)  # fmt: skip
     assert len(talked.template.tokenizer(more)["input_ids"]) > room - 40
     with pytest.raises(TooLongError):
-        list(talked.say("x " * limit))
+        list(talked.send("x " * limit))
 
 
 @pytest.fixture(scope="module")
@@ -317,13 +317,13 @@ ANYTHING = st.text() | st.sampled_from(
 @given(typed=st.lists(ANYTHING, max_size=3), raw=ANYTHING, width=st.integers(1, 120),
        show_raw=st.booleans())  # fmt: skip
 def test_whatever_is_said_appears_as_text(talked, typed, raw, width, show_raw):
-    talked.forget()
+    talked.reset()
     typed = [text.strip() for text in typed]
     lines = iter([x for text in typed for x in (text, "/prompt")] + ["/persona", "/raw", "/quit"])
     screen = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         let_all_say(raw, patch)
-        talk(talked, Console(file=screen, width=width), lambda: next(lines), show_raw)
+        run_loop(talked, Console(file=screen, width=width), lambda: next(lines), show_raw)
     written = screen.getvalue()
     assert "\x1b" not in written
     for text in typed:
