@@ -54,8 +54,8 @@ def _sentence(error: ValidationError, data: Any) -> str:
     elif kind == "unknown_key":  # from Section
         sentence = f"{key}.{first['msg']}".removeprefix(".")
     else:
-        own = _MESSAGES.get(kind)
-        text = own.format(**first.get("ctx", {})) if own else first["msg"]
+        template = _MESSAGES.get(kind)
+        text = template.format(**first.get("ctx", {})) if template else first["msg"]
         if text.startswith("Input should") and _MAYBE_SECRET.isdisjoint(first["loc"]):
             text += f", not {first['input']!r}"
         sentence = f"{key or 'the file'} {re.sub('^[A-Z][a-z]+ should', 'must', text)}"

@@ -131,6 +131,9 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 over the names and contents of a model's files in a folder and below.
 
     Of an adapter, the weights of the packaged or local model it belongs to count, too.
+
+    Raises:
+        UserError: The configuration of the adapter can't be read, or its model can't be found.
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix in MODEL_FILES)
     parts = [f"{file.relative_to(folder)} {file_hash(file)}" for file in files]

@@ -8,7 +8,8 @@ from persodpo.config.sample import SampleParams
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
-from persodpo.sample.focus import Dialogue, read_dialogues
+from persodpo.sample.dialogue import Dialogue
+from persodpo.sample.readers import read_dialogues
 
 
 def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
@@ -24,7 +25,7 @@ def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
         The training and the validation prompts, each in the order of the draw.
 
     Raises:
-        UserError: A file is not as it should be (see `persodpo.sample.focus`), has too few
+        UserError: A file is not as it should be (see `persodpo.sample.readers`), has too few
             dialogues, or a dialogue stands in both samples and `overlap` is `refuse`.
     """
     ranked = _ranked(Path(params.train_file), "", params)

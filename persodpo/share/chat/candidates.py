@@ -60,6 +60,9 @@ def load_candidates(
 
     Returns:
         The candidates in the same order, and the chat template, which is the base's for all.
+
+    Raises:
+        UserError: The base, its tokenizer or a policy can't be loaded.
     """
     base, key = params.trained_model(), f"params.yaml: models.{params.train.model}.model"
     source, dtype = (base.model, base.revision, key), fast_dtype(params.generate.dtype)
@@ -88,7 +91,11 @@ def load_candidates(
 
 
 def find_policies(chosen: Sequence[str], params: Params) -> dict[str, bool]:
-    """Whom to talk to, in the order of the results, and whether each needs the base's weights."""
+    """Whom to talk to, in the order of the results, and whether each needs the base's weights.
+
+    Raises:
+        UserError: A chosen name doesn't exist, or its method isn't trained.
+    """
     names = [BASE, *params.train.methods]
     for name in chosen:
         if name not in names:
