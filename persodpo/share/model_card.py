@@ -280,5 +280,5 @@ def _package_version() -> str:
     try:
         return importlib.metadata.version("persodpo")
     except importlib.metadata.PackageNotFoundError:  # it runs from its repository
-        file = Path(__file__).parents[1] / "pyproject.toml"
+        file = Path(__file__).parents[2] / "pyproject.toml"
         return str(tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"])
