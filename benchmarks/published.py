@@ -12,7 +12,7 @@ import pandas as pd
 
 from persodpo.prompts import parse_response, render_prompt
 from persodpo.records import Prompt
-from persodpo.sample.focus import read_dialogues
+from persodpo.sample.readers import read_dialogues
 
 FOCUS_LOGS = Path(os.environ.get("FOCUS_LOGS", "../shared/focus_logs"))
 METRICS = {"coh": "Coh-UniEval", "c": "C Score", "ue": "UE Score", "p": "Persona Distance"}

@@ -72,7 +72,7 @@ def gather(items: list[T]) -> list[T]:
         raise UserError(
             f"process {rank()} of this stage has lost another one, which says why ({reason})."
         ) from error
-    return [item for each in lists for item in each]
+    return [item for part in lists for item in part]
 
 
 def from_main(compute: Callable[[], T]) -> T:

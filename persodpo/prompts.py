@@ -92,12 +92,12 @@ def _strict_answer(raw: str) -> str | None:
     for value in _complete_objects(raw):
         if value.keys() == {"response"}:
             answer = value["response"]
-            if isinstance(answer, str) and _says_something(answer) and _is_unicode(answer):
+            if isinstance(answer, str) and _has_content(answer) and _is_unicode(answer):
                 return answer.strip()
     return None
 
 
-def _says_something(answer: str) -> bool:
+def _has_content(answer: str) -> bool:
     """Whether a text is more than white space and the prompt's own placeholder."""
     return bool(answer.strip().strip(".\u2026").strip())
 
@@ -140,7 +140,7 @@ def _salvage(raw: str, rule: ContractRule) -> str:
         field = _FIELD.search(raw)
         return _bare(raw[field.end() :]) if field else ""
     fields = (_CLOSING.split(text, maxsplit=1)[0] for text in _FIELD.split(raw)[1:])
-    return next(filter(_says_something, map(_bare, fields)), "")
+    return next(filter(_has_content, map(_bare, fields)), "")
 
 
 def _bare(text: str) -> str:

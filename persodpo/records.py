@@ -258,6 +258,6 @@ def read_rows(path: Path, row_type: type[RowT]) -> list[RowT]:
 
 def describe(error: Any) -> str:
     """One pydantic error as `field.subfield: what is wrong`."""
-    where = ".".join(str(part) for part in error["loc"])
+    field = ".".join(str(part) for part in error["loc"])
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{where}: {message}" if where else message
+    return f"{field}: {message}" if field else message

@@ -47,12 +47,12 @@ def run_stage(stage: str | None, main: Callable[..., None], *arguments: str) -> 
     )
     for name in arguments:
         parser.add_argument(name)
-    given = vars(parser.parse_args())
+    values = vars(parser.parse_args())
     try:
         if stage is not None:
             # by its name, so that it is no dependency of the stage (see there)
             importlib.import_module("persodpo.workflow.checks").check_workflow(stage)
-        main(**given)
+        main(**values)
         processes.finish()
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -104,13 +104,13 @@ def row_name(table: pd.DataFrame, row: int, file: str) -> str:
     return f"{file}, the row of prompt {table.index[row]!r}"
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: Any, place: str) -> str:
     """A field as a text: a number as people write it, 7 and not 7.0."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""
     if isinstance(value, bool | dict | list):
-        found = json.dumps(value, ensure_ascii=False)[:60]
-        raise UserError(f"{where}: a text is wanted, not {found}.")
+        shown = json.dumps(value, ensure_ascii=False)[:60]
+        raise UserError(f"{place}: a text is wanted, not {shown}.")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).encode("utf-8", "replace").decode()  # half a surrogate pair can't be stored
@@ -141,8 +141,8 @@ def rows_of_prompts(
         ids = [str(number) for number in range(len(table))]
     else:
         ids = [text.strip() for text in text_values(table, id_column, file, f"{key}.id_column")]
-        asked = {prompt.id for prompt in prompts}
-        empty = [i for i, id_ in enumerate(ids) if id_.lower() in _NO_ID and id_ not in asked]
+        prompt_ids = {prompt.id for prompt in prompts}
+        empty = [i for i, id_ in enumerate(ids) if id_.lower() in _NO_ID and id_ not in prompt_ids]
         if empty:
             raise UserError(
                 f"{row_name(table, empty[0], file)}: its {id_column!r}, the id of its prompt, "
@@ -150,13 +150,15 @@ def rows_of_prompts(
             )
         # 7.0 is what spreadsheets make of 7
         ids = [
-            id_.removesuffix(".0") if id_ not in asked and re.fullmatch(r"\d+\.0", id_) else id_
+            id_.removesuffix(".0")
+            if id_ not in prompt_ids and re.fullmatch(r"\d+\.0", id_)
+            else id_
             for id_ in ids
         ]
     table = table.set_index(pd.Index(ids, dtype=object))
-    twice = table.index[table.index.duplicated()]
-    if len(twice):
-        raise UserError(f"{file}: the id {twice[0]!r} stands there twice; keep one of its rows.")
+    repeated = table.index[table.index.duplicated()]
+    if len(repeated):
+        raise UserError(f"{file}: the id {repeated[0]!r} stands there twice; keep one of its rows.")
     missing = [prompt.id for prompt in prompts if prompt.id not in table.index]
     if missing:
         hint = "" if id_column else f"; without {key}.id_column a row's number is its prompt's id"

@@ -11,12 +11,12 @@ from persodpo.errors import UserError
 
 
 @contextlib.contextmanager
-def open_kept(folder: Path, what: str) -> Iterator[Cache]:
-    """Open a folder of kept values; safe for several processes at once.
+def open_value_cache(folder: Path, contents: str) -> Iterator[Cache]:
+    """Open a folder of computed values; safe for several processes at once.
 
     Args:
         folder: Made if it is missing.
-        what: What is kept there, for messages.
+        contents: What the values are, for messages.
 
     Raises:
         UserError: The folder can't be read or written.
@@ -27,6 +27,6 @@ def open_kept(folder: Path, what: str) -> Iterator[Cache]:
             yield cache
     except (sqlite3.Error, Timeout) as error:
         raise UserError(
-            f"{folder}: the kept {what} can't be read or written ({error}); if the file is "
+            f"{folder}: the kept {contents} can't be read or written ({error}); if the file is "
             "damaged, delete the folder, and they are computed again."
         ) from error

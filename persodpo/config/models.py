@@ -75,7 +75,7 @@ class TransformersModel(SampledModel):
 
     @field_validator("chat_template_kwargs")
     @classmethod
-    def _free_names(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    def _check_kwargs(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
         for name in value or ():
             if name in _TEMPLATE_NAMES:
                 raise ValueError(f"{name} is given to the template anyway; take it out")
@@ -109,7 +109,7 @@ class OpenAIModel(SampledModel):
     # Neither message shows the value: somebody may have put a key there.
     @field_validator("api_key_env")
     @classmethod
-    def _name_of_a_variable(cls, value: str | None) -> str | None:
+    def _check_variable(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
             raise ValueError(
                 "this must be the name of an environment variable in capital letters, such as "
@@ -119,7 +119,7 @@ class OpenAIModel(SampledModel):
 
     @field_validator("extra_body")
     @classmethod
-    def _free_and_open(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    def _check_extra_body(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
         for name in value or ():
             if name.lower() in _CALL_NAMES:
                 raise ValueError(
@@ -135,13 +135,13 @@ class OpenAIModel(SampledModel):
 
     @field_validator("base_url")
     @classmethod
-    def _plain_url(cls, value: str) -> str:
+    def _check_url(cls, value: str) -> str:
         url = urlsplit(value)
         try:
-            sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+            is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
         except ValueError:  # its own message shows what stands at the port's place
-            sound = False
-        if not sound:
+            is_address = False
+        if not is_address:
             raise ValueError("this must be an address such as http://localhost:8000/v1")
         if url.username or url.password or url.query or url.fragment:
             raise ValueError(
@@ -155,15 +155,15 @@ def _secret_name(value: Any, path: str = "") -> str | None:
     """Where in a value a secret stands, by a field's name or its look; None if nowhere."""
     fields = value.items() if isinstance(value, dict) else enumerate(value or ())
     for name, inner in fields:
-        where = f"{path}.{name}".lstrip(".")
+        inner_path = f"{path}.{name}".lstrip(".")
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(name)) or [""]
         is_named = words[-1].lower() in _SECRET_WORDS and name not in _NO_SECRETS
         if is_named or (isinstance(inner, str) and _SECRET_VALUE.search(inner)):
-            return where
+            return inner_path
         if isinstance(inner, dict | list):
-            found = _secret_name(inner, where)
-            if found is not None:
-                return found
+            secret = _secret_name(inner, inner_path)
+            if secret is not None:
+                return secret
     return None
 
 

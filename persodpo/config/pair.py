@@ -31,10 +31,10 @@ class LengthParams(Section):
 
     @field_validator("target", mode="before")
     @classmethod
-    def _word_or_number(cls, value: Any) -> Any:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        number = number and 0 < value < math.inf
-        if value not in ("pool_mean", "limit") and not number:
+    def _check_target(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = is_number and 0 < value < math.inf
+        if value not in ("pool_mean", "limit") and not is_number:
             raise ValueError("this must be pool_mean, limit, or a number of words above 0")
         return value
 
@@ -70,7 +70,7 @@ class PairingParams(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _quantiles_in_order(self) -> Self:
+    def _check_quantiles(self) -> Self:
         if self.low_quantile > self.high_quantile:
             raise ValueError(
                 f"low_quantile is {self.low_quantile:g}, above high_quantile, which is "

@@ -1,9 +1,18 @@
 """What all sections of params.yaml share: how strict they are, and types of their keys."""
 
 import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 # Keys become file names, stage names and parts of DVC's dotted parameter paths.
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -29,6 +38,20 @@ class Section(BaseModel):
     """Base of all sections: immutable, no unknown keys, no conversion of types, no inf or nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        """Refuse an unknown key, as pydantic would, but name those that are known."""
+        if isinstance(data, dict) and cls.model_config["extra"] == "forbid":
+            unknown = [str(key) for key in data if key not in cls.model_fields]
+            if unknown:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "{key} is an unknown key; the keys there are {known}",
+                    {"key": unknown[0], "known": ", ".join(cls.model_fields)},
+                )
+        return data
 
 
 class StageParams(Section):

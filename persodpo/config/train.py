@@ -31,7 +31,7 @@ class MethodParams(Section):
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
-    def _offset_in_the_sigmoid(self) -> Self:
+    def _check_loss(self) -> Self:
         if self.loss == "linear" and self.weight == "margin_offset":
             raise ValueError(
                 "weight is margin_offset, and loss is linear, whose gradient no offset changes; "
@@ -76,7 +76,7 @@ class TrainParams(Section):
     methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _something_to_stop_by(self) -> Self:
+    def _check_early_stopping(self) -> Self:
         if self.early_stopping is not None and not self.held_out:
             raise ValueError(
                 "early_stopping looks at the loss of held-out pairs, and held_out is 0; set "

@@ -11,50 +11,40 @@ import yaml
 
 from persodpo.errors import UserError
 
+# The core schema of YAML 1.2 (section 10.3.2).
+_CORE = {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+
 
 class _Yaml12Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's core schema; repeated keys are refused."""
 
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own, emptied of YAML 1.1
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be a word", problem_mark=key_node.start_mark
-                )
-            if key_node.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key_node.value!r} stands there twice",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key_node.value)
+        keys = []
+        for key, _ in node.value:
+            if key.value in keys:
+                problem = f"the key {key.value!r} stands there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            keys.append(key.value)
         return super().construct_mapping(node, deep=deep)
 
-
-def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """Decimal, 0o... or 0x...; a leading zero is no sign of octal, as it was in YAML 1.1."""
-    text = loader.construct_scalar(node)
-    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Decimal, 0o... or 0x...; a leading zero is no sign of octal, as it was in YAML 1.1."""
+        return int(node.value, 0 if node.value[1:2] in ("o", "x") else 10)
 
 
-# The core schema of YAML 1.2 (section 10.3.2), by a scalar's possible first characters.
-_CORE = {
-    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    "float": (
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-    "null": (r"null|Null|NULL|~|", "nN~"),
-}
-_Yaml12Loader.yaml_implicit_resolvers = {}
-for _name, (_pattern, _first) in _CORE.items():
+for _name, _pattern in _CORE.items():
     _Yaml12Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), [*_first]
+        f"tag:yaml.org,2002:{_name}", re.compile(f"({_pattern})$"), None
     )
-_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^$"), [""])
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
 
 
 def load_yaml(path: Path) -> Any:

@@ -8,8 +8,24 @@ In: `Prompt` rows and a section of `models`. Out: `Response` rows, and numbers o
     local.py        models on this machine; prefill.py, decoding.py how they answer together
     remote.py       models behind a server; reply.py, faults.py, limits.py, served.py its sides
     logged.py       answers that somebody published; golden.py the data set's own
+
+local.py needs torch, which takes seconds to import, so it is not behind this door: who asks a
+loaded model imports `answer_requests` from there.
 """
 
-from persodpo.generate.run import estimate_model, generate_responses
+from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
+from persodpo.generate.request import Message, Request, sample_request
+from persodpo.generate.run import estimate_model, generate_responses, make_caller
 
-__all__ = ["estimate_model", "generate_responses"]
+__all__ = [
+    "AnswerCache",
+    "Damaged",
+    "Entry",
+    "Line",
+    "Message",
+    "Request",
+    "estimate_model",
+    "generate_responses",
+    "make_caller",
+    "sample_request",
+]

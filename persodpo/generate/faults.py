@@ -19,8 +19,8 @@ class CallError(Exception):
     Attributes:
         kind: `rate_limit`, `server_error`, `connection`, `timeout`, `malformed`, `empty`
             (nothing was said), `content_filter` or `refused` (the server won't take this request).
-        passing: Whether the same attempt may succeed later.
-        hopeless: Whether no other request will fare better: the key, the address, the
+        transient: Whether the same attempt may succeed later.
+        fatal: Whether no other request will fare better: the key, the address, the
             model's name or the account is at fault.
         retry_after: Seconds that the server asks to wait.
         at_address: Whether something else than the API may stand at this address.
@@ -31,15 +31,15 @@ class CallError(Exception):
         kind: str,
         message: str,
         *,
-        passing: bool = False,
-        hopeless: bool = False,
+        transient: bool = False,
+        fatal: bool = False,
         retry_after: float = 0.0,
         at_address: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
-        self.passing = passing
-        self.hopeless = hopeless
+        self.transient = transient
+        self.fatal = fatal
         self.retry_after = retry_after
         self.at_address = at_address
 
@@ -58,17 +58,17 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
         case CallError():
             return error
         case openai.APITimeoutError():
-            return CallError("timeout", "the server didn't answer in time", passing=True)
+            return CallError("timeout", "the server didn't answer in time", transient=True)
         case openai.APIConnectionError():
             cause = redact(str(error.__cause__ or error), secret)
-            return CallError("connection", f"no connection ({cause})", passing=True)
+            return CallError("connection", f"no connection ({cause})", transient=True)
         case openai.APIStatusError():
             retry_after = read_retry_after(error.response.headers)
             text = redact(_text(error), secret)
             code = f"{error.code or ''} {error.type or ''}".strip()
             return from_status(error.status_code, code, text, retry_after)
         case openai.APIError():
-            return CallError("malformed", "the server's reply isn't JSON", passing=True)
+            return CallError("malformed", "the server's reply isn't JSON", transient=True)
         case _:
             return None
 
@@ -81,7 +81,7 @@ def _text(error: openai.APIStatusError) -> str:
 
 
 def from_status(
-    status: int, code: str, text: str, retry_after: float = 0.0, said: str = ""
+    status: int, code: str, text: str, retry_after: float = 0.0, status_text: str = ""
 ) -> CallError:
     """Tell what a server's refusal means.
 
@@ -90,35 +90,35 @@ def from_status(
         code: The error's code and type, where the server names them.
         text: The reason that the server gives.
         retry_after: Seconds that it asks to wait.
-        said: What stands in the place of the status in the message.
+        status_text: What stands in the place of the status in the message.
     """
     text = " ".join(text.split())
-    message = f"the server says {said or status} ({text[:300]})"
+    message = f"the server says {status_text or status} ({text[:300]})"
     if retry_after > LONGEST_WAIT:
         return CallError(
-            "rate_limit", f"{message}, and asks to wait {retry_after:.0f} s", hopeless=True
+            "rate_limit", f"{message}, and asks to wait {retry_after:.0f} s", fatal=True
         )
     about = f"{code} {text}"
     if "content_filter" in code and status == 400:
         return CallError("content_filter", message)
     # whatever the status: some servers send 403 or 500 for a prompt that they won't take
-    if _THIS_PROMPT.search(about) and status not in (401, 429):
+    if _PROMPT_REFUSED.search(about) and status not in (401, 429):
         return CallError("refused", message)
-    if _NO_MONEY.search(about):
-        return CallError("rate_limit", message, hopeless=True)
+    if _ACCOUNT_EMPTY.search(about):
+        return CallError("rate_limit", message, fatal=True)
     match status:
         case 429:
-            return CallError("rate_limit", message, passing=True, retry_after=retry_after)
+            return CallError("rate_limit", message, transient=True, retry_after=retry_after)
         case 408:
-            return CallError("timeout", message, passing=True, retry_after=retry_after)
+            return CallError("timeout", message, transient=True, retry_after=retry_after)
         case 409 | 425:
-            return CallError("server_error", message, passing=True, retry_after=retry_after)
+            return CallError("server_error", message, transient=True, retry_after=retry_after)
         case _ if status >= 500:
-            return CallError("server_error", message, passing=True, retry_after=retry_after)
+            return CallError("server_error", message, transient=True, retry_after=retry_after)
         case 404 | 405:
-            return CallError("refused", message, hopeless=True, at_address=True)
+            return CallError("refused", message, fatal=True, at_address=True)
         case 401 | 402 | 403:
-            return CallError("refused", message, hopeless=True)
+            return CallError("refused", message, fatal=True)
         case _:
             return CallError("refused", message)
 
@@ -136,31 +136,33 @@ def from_reply(error: object, secret: str | None) -> CallError:
     stated = re.fullmatch(r"([45]\d\d)(\.0)?", str(fields.get("code")))
     if stated:
         status = int(stated[1])
-    elif _NO_KEY.search(f"{code} {text}"):
+    elif _KEY_REFUSED.search(f"{code} {text}"):
         status = 401
     else:
-        status = 400 if _THIS_CALL.search(f"{code} {text}") else 500
-    return from_status(status, code, text, said="200, with an error in its reply")
+        status = 400 if _CALL_REFUSED.search(f"{code} {text}") else 500
+    return from_status(status, code, text, status_text="200, with an error in its reply")
 
 
 # What servers call what no further attempt mends: an account, a key, a prompt, a call.
-_NO_MONEY = re.compile(
+_ACCOUNT_EMPTY = re.compile(
     r"insufficient[ _](quota|credit|balance|fund)|payment[ _]required|out of credit|arrearage"
     r"|credit balance",
     re.IGNORECASE,
 )
-_NO_KEY = re.compile(
+_KEY_REFUSED = re.compile(
     r"(invalid|incorrect|missing|wrong)[ _](api[ _-]?)?(key|token)|no api[ _-]?key|unauthori[sz]ed"
     r"|authentication|permission[ _]denied",
     re.IGNORECASE,
 )
-_THIS_PROMPT = re.compile(
+_PROMPT_REFUSED = re.compile(
     r"data_?inspection|content[ _](filter|policy)|moderation|flagged"
     r"|context[ _](length|size|window)|maximum context"
     r"|(prompt|input|request) (is )?too (long|large)",
     re.IGNORECASE,
 )
-_THIS_CALL = re.compile(r"invalid[ _]request|unsupported|unknown (field|parameter)", re.IGNORECASE)
+_CALL_REFUSED = re.compile(
+    r"invalid[ _]request|unsupported|unknown (field|parameter)", re.IGNORECASE
+)
 
 
 def redact(text: str, secret: str | None) -> str:

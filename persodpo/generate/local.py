@@ -31,8 +31,8 @@ from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
 from persodpo.generate.prefill import read_prompts
 from persodpo.generate.request import LOCAL_VERSION, Request, chat
 from persodpo.generate.tally import Tally
-from persodpo.models.chat_template import ChatTemplate
-from persodpo.models.loading import device, device_name, fast_dtype, load_policy, load_tokenizer
+from persodpo.models.chat_template import ChatTemplate, load_chat_template
+from persodpo.models.loading import device, device_name, fast_dtype, load_policy
 from persodpo.models.locations import folder_hash, weights_hash
 from persodpo.models.thoughts import split_thoughts
 from persodpo.records import Answer, FinishReason, Prompt
@@ -68,7 +68,7 @@ class TransformersCaller:
     @cached_property
     def template(self) -> ChatTemplate:
         """The model's chat template, with its tokenizer."""
-        return chat_template(self.model, self.params, self.key)
+        return load_chat_template(self.model, self.params.date, self.key)
 
     def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
         """One request per prompt; no weights are loaded, only their hash is taken."""
@@ -105,23 +105,13 @@ class TransformersCaller:
         requests = processes.share(requests)
         if not requests:
             return
-        where = (self.model.model, self.model.revision, self.key)
-        weights = load_policy(*where, self.policy, fast_dtype(self.params.dtype))
+        source = (self.model.model, self.model.revision, self.key)
+        weights = load_policy(*source, self.policy, fast_dtype(self.params.dtype))
         if self.params.batch_size:
             batch_size = self.params.batch_size
         else:
             batch_size = CPU_BATCH_SIZE if device().type == "cpu" else ACCELERATOR_BATCH_SIZE
         answer_requests(weights, self.template, requests, batch_size, tally.keep)
-
-
-def chat_template(model: TransformersModel, params: GenerateParams, key: str) -> ChatTemplate:
-    """The chat template by which a model is asked, with its tokenizer.
-
-    Raises:
-        UserError: The tokenizer can't be found or loaded, or has no chat template.
-    """
-    tokenizer = load_tokenizer(model.model, model.revision, key)
-    return ChatTemplate(tokenizer, params.date, model.chat_template_kwargs, key)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -152,7 +142,7 @@ def answer_requests(
     # in place of the checkpoint's own, from which generate() would take what is left open
     weights.generation_config = _generation_config(weights, template, requests[0])
     # longest first: a batch that doesn't fit in memory fails at the start, not at the end
-    waiting = sorted(
+    pending = sorted(
         ((template.encode(request.chat(), to_answer=True), request) for request in requests),
         key=lambda row: len(row[0]),
         reverse=True,
@@ -163,17 +153,17 @@ def answer_requests(
         """A half of the batch size at the first call, a quarter at the second, and so on."""
         return batch_size >> next(sizes)
 
-    def answer_waiting(size: int) -> None:
-        while waiting:
-            batch = waiting[:size]
+    def answer_pending(size: int) -> None:
+        while pending:
+            batch = pending[:size]
             for (_, request), answer in zip(
                 batch, _answer_batch(weights, template, batch), strict=True
             ):
                 keep(request, answer)
-            del waiting[:size]
+            del pending[:size]
 
     find_executable_batch_size(
-        answer_waiting, starting_batch_size=batch_size, reduce_batch_size_fn=halve
+        answer_pending, starting_batch_size=batch_size, reduce_batch_size_fn=halve
     )()
 
 
@@ -183,7 +173,7 @@ def _answer_batch(
     batch: Sequence[tuple[list[int], Request]],
 ) -> list[Answer]:
     """Generate for one batch of prompts' tokens with their requests."""
-    begin = time.perf_counter()
+    start = time.perf_counter()
     request = batch[0][1]
     inputs = template.tokenizer.pad(
         {"input_ids": [ids for ids, _ in batch]}, padding_side="left", return_tensors="pt"
@@ -201,7 +191,7 @@ def _answer_batch(
             logits_processor=_sampling(request, [r.random_seed for _, r in batch], prompt_length),
             stopping_criteria=StoppingCriteriaList([valid]),
         )[:, prompt_length:].cpu()
-    seconds = (time.perf_counter() - begin) / len(batch)
+    seconds = (time.perf_counter() - start) / len(batch)
     answers = []
     for i, (ids, _) in enumerate(batch):
         length, reason = _end(output[i], valid.length.get(i), end_ids)

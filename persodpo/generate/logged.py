@@ -46,9 +46,9 @@ def _seconds(table: pd.DataFrame, model: LoggedModel, key: str) -> list[float | 
     """Times as numbers; None where the file has none."""
     if model.seconds_column is None:
         return [None] * len(table)
-    given = text_values(table, model.seconds_column, model.file, key)
-    numbers = pd.to_numeric(pd.Series(given), errors="coerce").tolist()
-    for row, (text, number) in enumerate(zip(given, numbers, strict=True)):
+    texts = text_values(table, model.seconds_column, model.file, key)
+    numbers = pd.to_numeric(pd.Series(texts), errors="coerce").tolist()
+    for row, (text, number) in enumerate(zip(texts, numbers, strict=True)):
         is_empty = text.strip().lower() in ("", "nan", "none", "null")
         if not (is_empty or 0 <= number < math.inf):
             raise UserError(

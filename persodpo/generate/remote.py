@@ -39,7 +39,7 @@ from persodpo.records import Answer, FinishReason, Prompt
 
 # So many requests in a row that stay without an answer end the run: the server or a setting is
 # at fault, and the other requests would fare no better.
-GIVE_UP_AFTER = 10
+MAX_FAILURES_IN_A_ROW = 10
 # A key is cut out of whatever a server says; a shorter one might stand in any answer.
 SHORTEST_KEY = 8
 # The limit on tokens has two names. The first is known to nearly every server, but refused by
@@ -147,7 +147,7 @@ class OpenAICaller:
                 f"params.yaml: models.{self.name}.extra_body holds the key that stands in "
                 f"{model.api_key_env}; take it out, because answers are kept with their request."
             )
-        waiting = zip(requests, tokens, strict=True)
+        pending = zip(requests, tokens, strict=True)
         async with (
             openai.AsyncOpenAI(
                 api_key=self.secret or "none",  # it insists on one
@@ -158,24 +158,24 @@ class OpenAICaller:
             asyncio.TaskGroup() as group,
         ):
             for _ in range(min(model.concurrency, len(requests))):
-                group.create_task(self._answer_some(client, limits, waiting, tally))
+                group.create_task(self._run_connection(client, limits, pending, tally))
 
-    async def _answer_some(
+    async def _run_connection(
         self,
         client: openai.AsyncOpenAI,
         limits: RateLimits,
-        waiting: Iterator[tuple[Request, int]],
+        pending: Iterator[tuple[Request, int]],
         tally: Tally,
     ) -> None:
         """One connection's work: the next request that waits, until none does."""
         attempts = AsyncRetrying(
-            retry=retry_if_exception(self._is_passing),
+            retry=retry_if_exception(self._is_transient),
             wait=wait_random_exponential(multiplier=0.5, max=60),
             sleep=self._pause,
             stop=stop_after_attempt(self.model.attempts),
             reraise=True,
         )
-        for request, tokens in waiting:
+        for request, tokens in pending:
             try:
                 answer: Answer = await attempts(
                     self._attempt, client, limits, request, tokens, tally
@@ -183,7 +183,7 @@ class OpenAICaller:
             except RunEndedError:
                 return
             except CallError as failure:
-                self._give_up(request, failure, tally)
+                self._record_failure(request, failure, tally)
             else:
                 self.failures_in_a_row = 0
                 tally.keep(request, answer)
@@ -239,20 +239,20 @@ class OpenAICaller:
 
     def _is_renamed(self, failure: CallError, name: str) -> bool:
         """Whether a server refuses the limit on tokens by one name, and another is left to try."""
-        if failure.kind != "refused" or failure.hopeless:
+        if failure.kind != "refused" or failure.fatal:
             return False
         is_unknown = name in str(failure) and _UNKNOWN_NAME.search(str(failure))
         if is_unknown and self.limit_name == name == LIMIT_NAMES[0]:
             self.limit_name = LIMIT_NAMES[1]
         return self.limit_name != name  # this or another connection has found out
 
-    def _is_passing(self, error: BaseException) -> bool:
-        return isinstance(error, CallError) and error.passing and not self.ended
+    def _is_transient(self, error: BaseException) -> bool:
+        return isinstance(error, CallError) and error.transient and not self.ended
 
-    def _give_up(self, request: Request, failure: CallError, tally: Tally) -> None:
+    def _record_failure(self, request: Request, failure: CallError, tally: Tally) -> None:
         """Note a request that stays without an answer, or that the server refuses for good."""
         reason = self._with_hint(failure)
-        if failure.hopeless:
+        if failure.fatal:
             tally.fail(request, reason)
             self.ended = reason
         elif failure.kind in ("refused", "content_filter"):
@@ -268,9 +268,10 @@ class OpenAICaller:
         else:
             tally.fail(request, reason)
             self.failures_in_a_row += 1
-            if self.failures_in_a_row >= GIVE_UP_AFTER:
+            if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 self.ended = (
-                    f"{GIVE_UP_AFTER} requests in a row failed, the last one because {reason}"
+                    f"{MAX_FAILURES_IN_A_ROW} requests in a row failed, the last one because "
+                    f"{reason}"
                 )
 
     def _with_hint(self, failure: CallError) -> str:
@@ -330,8 +331,8 @@ def _counts(tally: Tally) -> str:
 
 def _without(secret: str | None, answer: Answer) -> Answer:
     """The answer without the account's key, should a server echo it."""
-    texts = ("raw", "thoughts", "served_model", "system_fingerprint")
-    found = {name: getattr(answer, name) for name in texts}
+    fields = ("raw", "thoughts", "served_model", "system_fingerprint")
+    texts = {name: getattr(answer, name) for name in fields}
     return answer.model_copy(
-        update={name: redact(text, secret) for name, text in found.items() if text}
+        update={name: redact(text, secret) for name, text in texts.items() if text}
     )

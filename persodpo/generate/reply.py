@@ -32,7 +32,7 @@ def decode(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CallError(
-            "malformed", "the server's reply isn't JSON", passing=True, at_address=True
+            "malformed", "the server's reply isn't JSON", transient=True, at_address=True
         ) from error
 
 
@@ -67,15 +67,15 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
     if error and not text:
         raise from_reply(error, secret)
     if choices == []:
-        raise CallError("empty", "the server's reply has no choices", passing=True)
+        raise CallError("empty", "the server's reply has no choices", transient=True)
     reason = str(choice.get("finish_reason")).lower()
     if reason == "error":
-        raise CallError("server_error", "the server's reply holds an error", passing=True)
+        raise CallError("server_error", "the server's reply holds an error", transient=True)
     if not isinstance(message, Mapping):
         raise CallError(
             "malformed",
             "the server's reply isn't of the chat API's form",
-            passing=True,
+            transient=True,
             at_address=True,
         )
     usage = _mapping(fields.get("usage"))
@@ -85,7 +85,7 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
     if refusal:
         text, finish_reason = refusal, "refusal"
     if not text and not thoughts and not tokens and finish_reason in ("stop", "other"):
-        raise CallError("empty", "the server's reply is empty", passing=True)
+        raise CallError("empty", "the server's reply is empty", transient=True)
     return Answer(
         raw=text,
         thoughts=thoughts,

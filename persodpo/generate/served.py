@@ -25,7 +25,7 @@ class ServedModel:
         self.model = model
         self._served: str | None = None
         self._fingerprint: str | None = None
-        self._has_told = False
+        self._has_warned = False
 
     def add(self, answer: Answer) -> str | None:
         """Look at one more answer.
@@ -33,10 +33,10 @@ class ServedModel:
         Returns:
             A sentence without its full stop if another model gave it than those before.
         """
-        self._look_at_fingerprint(answer.system_fingerprint, tells=True)
-        return self._another(answer)
+        self._check_fingerprint(answer.system_fingerprint, warns=True)
+        return self._change_of_model(answer)
 
-    def _another(self, answer: Answer) -> str | None:
+    def _change_of_model(self, answer: Answer) -> str | None:
         if answer.served_model is None:
             return None
         first, self._served = self._served, self._served or answer.served_model
@@ -51,22 +51,22 @@ class ServedModel:
         )
 
     def refuse_mixed(self, answers: Iterable[Answer]) -> None:
-        """Look at answers that are kept already.
+        """Look at answers that are in the cache already.
 
         Raises:
             UserError: Different models gave them.
         """
         for answer in answers:
-            self._look_at_fingerprint(answer.system_fingerprint, tells=False)
-            if sentence := self._another(answer):
+            self._check_fingerprint(answer.system_fingerprint, warns=False)
+            if sentence := self._change_of_model(answer):
                 raise UserError(f"models.{self.name}: {sentence}.")
 
-    def _look_at_fingerprint(self, fingerprint: str | None, tells: bool) -> None:
+    def _check_fingerprint(self, fingerprint: str | None, warns: bool) -> None:
         if fingerprint is None:
             return
         changed = self._fingerprint not in (None, fingerprint)
-        if changed and tells and not self._has_told:
-            self._has_told = True
+        if changed and warns and not self._has_warned:
+            self._has_warned = True
             sys.stderr.write(
                 f"{self.name}: the server's configuration has changed between answers (fingerprint "
                 f"{self._fingerprint}, then {fingerprint}), so they may differ in style\n"

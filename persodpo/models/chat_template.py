@@ -14,7 +14,9 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from persodpo.config.models import TransformersModel
 from persodpo.errors import UserError
+from persodpo.models.loading import load_tokenizer
 from persodpo.models.thoughts import opens_thoughts
 
 Messages = Sequence[Mapping[str, str]]
@@ -126,7 +128,7 @@ class ChatTemplate:
         if ids[: len(prompt_ids)] == prompt_ids:
             answer_ids = ids[len(prompt_ids) :]
         else:
-            answer_ids = [*self._apart(text[len(prompt) : end]), *end_ids]
+            answer_ids = [*self._encode_apart(text[len(prompt) : end]), *end_ids]
             if self._decode(prompt_ids + answer_ids) != self._decode(ids):
                 return None
         # of a blank answer the end of its turn is all there is
@@ -143,19 +145,19 @@ class ChatTemplate:
 
     def _end_ids(self, text: str, end: int) -> list[int]:
         """The tokens of a text from a place on, as they are behind what stands before it."""
-        before, whole = self._plain(text[:end]), self._plain(text)
-        return whole[len(before) :]
+        before, all_ids = self._encode_plain(text[:end]), self._encode_plain(text)
+        return all_ids[len(before) :]
 
-    def _apart(self, text: str) -> list[int]:
+    def _encode_apart(self, text: str) -> list[int]:
         """The tokens of a text as they are behind a token of its own, without special ones."""
         special = self.tokenizer.eos_token or self.tokenizer.pad_token
         if special and not any(token in text for token in self._special_tokens):
             # alone, some tokenizers would put a blank before it
-            return self._plain(special + text)[len(self._plain(special)) :]
+            return self._encode_plain(special + text)[len(self._encode_plain(special)) :]
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
         return list(encoded["input_ids"])
 
-    def _plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _decode(self, ids: list[int]) -> str:
@@ -180,18 +182,18 @@ class ChatTemplate:
         named = config.eos_token_id
         ids = set(named if isinstance(named, list) else [named]) | {self.tokenizer.eos_token_id}
         ids |= {self._end_of_turn()}
-        known = sorted(each for each in ids if each is not None)
-        if not known:
+        end_ids = sorted(each for each in ids if each is not None)
+        if not end_ids:
             raise UserError(
                 f"{self.key} names a model without a token that ends its answers: neither its "
                 "generation config nor its tokenizer nor its chat template has one; set eos_token "
                 "in its tokenizer_config.json."
             )
-        return known
+        return end_ids
 
     def _end_of_turn(self) -> int | None:
         """The token of its own with which the template ends an answer, if it does so."""
-        ids = self._plain(self._behind_answer([{"role": "user", "content": "x"}]).strip())
+        ids = self._encode_plain(self._behind_answer([{"role": "user", "content": "x"}]).strip())
         return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else None
 
     @property
@@ -204,6 +206,21 @@ class ChatTemplate:
     @property
     def _special_tokens(self) -> list[str]:
         return [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+
+
+def load_chat_template(model: TransformersModel, date: str, key: str) -> ChatTemplate:
+    """The chat template by which a model is asked, with its tokenizer.
+
+    Args:
+        model: Its section of params.yaml.
+        date: See `ChatTemplate`.
+        key: See there.
+
+    Raises:
+        UserError: The tokenizer can't be found or loaded, or has no chat template.
+    """
+    tokenizer = load_tokenizer(model.model, model.revision, key)
+    return ChatTemplate(tokenizer, date, model.chat_template_kwargs, key)
 
 
 def _today_macro(date: str) -> str:

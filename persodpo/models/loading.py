@@ -1,19 +1,14 @@
 """How models and tokenizers are loaded: onto which device, in which number format, and whole.
 
 Weights are read from safetensors only, and no code of a checkpoint is run. Weights that a
-checkpoint lacks would be drawn at random with a warning; here they are refused. Whatever else keeps
-a checkpoint from being loaded (half a file, no access, no network) becomes one sentence.
+checkpoint lacks would be drawn at random with a warning; here they are refused.
 """
 
-import contextlib
 import importlib.util
-import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import huggingface_hub.errors as hub
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
@@ -30,6 +25,7 @@ from transformers.utils import logging
 
 from persodpo import processes
 from persodpo.errors import UserError
+from persodpo.models.failures import loading
 from persodpo.models.locations import ADAPTER_FILE, locate
 
 DType = Literal["auto", "float32", "bfloat16"]
@@ -51,21 +47,21 @@ def device() -> torch.device:
 
 def device_name() -> str:
     """What computes here, such as `cpu AVX2` or `cuda NVIDIA H100`: other kinds round otherwise."""
-    here = device()
-    if here.type == "cpu":
+    current = device()
+    if current.type == "cpu":
         return f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    return f"cuda {torch.cuda.get_device_name(here)}" if here.type == "cuda" else here.type
+    return f"cuda {torch.cuda.get_device_name(current)}" if current.type == "cuda" else current.type
 
 
-def fast_dtype(wanted: DType) -> torch.dtype:
+def fast_dtype(setting: DType) -> torch.dtype:
     """The number format to compute in.
 
     `auto` takes bfloat16 on an accelerator and on a CPU with instructions for it
     (avx512_bf16, AMX), which multiplies it about three times as fast as float32;
     other CPUs are slower in it.
     """
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+    if setting != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[setting]
     if device().type != "cpu":
         return torch.bfloat16
     # private in torch 2.13, which has no public question for it
@@ -126,7 +122,7 @@ def load_causal_lm(
     folder = locate(name, revision, key)
     quantised = _nf4(dtype) if nf4 else {}
     with loading(name, key, "a chat model"):
-        model = load_whole(AutoModelForCausalLM, folder, revision, dtype, **quantised)
+        model = load_weights(AutoModelForCausalLM, folder, revision, dtype, **quantised)
     if not nf4:
         return model.to(device())
     for module in model.modules():
@@ -180,19 +176,19 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str = "default") ->
     """
     refuse_pickled(str(folder), str(folder), "the adapter")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what is missing is told below
+        warnings.simplefilter("ignore", UserWarning)  # what is missing is reported below
         if isinstance(model, PeftModel):
             model.load_adapter(str(folder), adapter_name=name)
         else:
             model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        there = set(file.keys())
+        saved = set(file.keys())
     # an adapter doesn't bring embeddings here, and looking for them asks a hub
-    wanted = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
-    if missing := wanted - there:
+    expected = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
+    if missing := expected - saved:
         raise ValueError(f"it has no weights for {min(missing)}")
     # beside these it may have whole embeddings, where these have an adapter, too
-    if unknown := {each for each in there - wanted if "lora_" in each}:
+    if unknown := {each for each in saved - expected if "lora_" in each}:
         raise ValueError(f"it has unknown weights for {min(unknown)}")
     return model
 
@@ -214,106 +210,46 @@ def _nf4(dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def load_whole(
-    kind: Any,
+def load_weights(
+    model_class: Any,
     folder: str,
     revision: str | None,
     dtype: torch.dtype,
-    brought: tuple[str, ...] = (),
-    **more: Any,
+    not_in_checkpoint: tuple[str, ...] = (),
+    **options: Any,
 ) -> PreTrainedModel:
     """Load weights, none of which may be missing.
 
     Args:
-        kind: The class of transformers that loads them.
+        model_class: The class of transformers that loads them.
         folder: A folder, or a Hugging Face id.
         revision: The commit of the latter.
         dtype: The number format of the weights.
-        brought: Beginnings of the names of weights that an adapter brings.
-        more: As for `from_pretrained`.
+        not_in_checkpoint: Beginnings of the names of weights that may be missing, because an
+            adapter has them.
+        options: As for `from_pretrained`.
 
     Raises:
         ValueError: Some are missing.
     """
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is told below
+    logging.set_verbosity_error()  # what is missing is reported below
     try:
-        model, info = kind.from_pretrained(
+        model, info = model_class.from_pretrained(
             folder,
             revision=revision,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **more,
+            **options,
         )
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(brought))
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(not_in_checkpoint))
     if missing:
         raise ValueError(f"it has no weights for {missing[0]}")
     return model
-
-
-@contextlib.contextmanager
-def loading(name: str, key: str, what: str) -> Iterator[None]:
-    """Turn whatever keeps a checkpoint from being loaded into one sentence.
-
-    Args:
-        name: The checkpoint's name.
-        key: The parameter that holds it.
-        what: What it should be, such as `a chat model`.
-
-    Raises:
-        UserError: Something went wrong inside.
-    """
-    try:
-        yield
-    except (UserError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:  # libraries raise whatever a damaged file leads them to
-        raise UserError(f"{key} is {name!r}, {_reason(name, what, error)}.") from error
-
-
-def _reason(name: str, what: str, error: Exception) -> str:
-    causes = list(_causes(error))
-    if any(isinstance(cause, hub.GatedRepoError) for cause in causes):
-        return (
-            "a gated model: accept its terms on its page of the hub, and export HF_TOKEN=<a token "
-            "of your account>"
-        )
-    if any(isinstance(cause, hub.RepositoryNotFoundError) for cause in causes):
-        return (
-            "which the hub doesn't have or doesn't show without a login; look at its name, or "
-            "export HF_TOKEN=<a token of your account>"
-        )
-    if any(isinstance(cause, hub.RevisionNotFoundError) for cause in causes):
-        return "whose revision the hub doesn't have; look at the commits on its page"
-    if any(isinstance(cause, hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled)
-           for cause in causes):  # fmt: skip
-        offline = "HF_HUB_OFFLINE is set" if _offline() else "the hub can't be reached"
-        return (
-            f"which isn't in the cache of this machine, and {offline}; fetch it where there is a "
-            "network (hf download), or name a local folder"
-        )
-    text = " ".join(str(error).split())
-    if "safetensors" in text and ("file named" in text or "not contain" in text):
-        return (
-            "which has no weights as safetensors, and pickled ones aren't loaded; save them as "
-            "safetensors (docs/metrics.md shows how)"
-        )
-    origin = "" if what == "a tokenizer" else " from safetensors"
-    return f"which can't be loaded as {what}{origin} ({text[:200] or repr(error)})"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def refuse_pickled(name: str, folder: str, key: str) -> None:

@@ -131,6 +131,9 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 over the names and contents of a model's files in a folder and below.
 
     Of an adapter, the weights of the packaged or local model it belongs to count, too.
+
+    Raises:
+        UserError: The configuration of the adapter can't be read, or its model can't be found.
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix in MODEL_FILES)
     parts = [f"{file.relative_to(folder)} {file_hash(file)}" for file in files]
@@ -157,9 +160,9 @@ def file_hash(file: Path) -> str:
 def _dequantised(gguf: Path, folder: Path) -> Path:
     """Turn a GGUF file into a safetensors checkpoint, once; safe for several processes at once."""
     if not folder.is_dir():
-        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         model = AutoModelForCausalLM.from_pretrained(
-            **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            **source, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -167,7 +170,7 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
             # of several processes only the first would write; any may be the one that converts
             model.should_save_on_this_rank = lambda is_main_process: is_main_process
             model.save_pretrained(finished)
-            AutoTokenizer.from_pretrained(**where).save_pretrained(finished)
+            AutoTokenizer.from_pretrained(**source).save_pretrained(finished)
             try:
                 finished.rename(folder)
             except OSError:

@@ -16,6 +16,9 @@ In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out:
 None of these needs a model library.
 """
 
+from persodpo.report.documents import table_1
+from persodpo.report.results import read_results
+from persodpo.report.summary import summarise_all
 from persodpo.report.write import read_sources, write_results
 
-__all__ = ["read_sources", "write_results"]
+__all__ = ["read_results", "read_sources", "summarise_all", "table_1", "write_results"]

@@ -2,7 +2,8 @@
 
 In: the files of `sample.train_file` and `sample.valid_file`. Out: `Prompt` rows.
 
-    focus.py    readers: FoCUS's JSON, plain JSON lines, published prompts
+    readers.py  the dialogues of a file: focus.py (FoCUS's JSON), plain.py (JSON lines),
+                published.py (the paper's prompts); dialogue.py what all of them check
     draw.py     which dialogues are drawn, and none of both splits
 """
 

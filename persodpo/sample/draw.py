@@ -8,7 +8,8 @@ from persodpo.config.sample import SampleParams
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
-from persodpo.sample.focus import Dialogue, read_dialogues
+from persodpo.sample.dialogue import Dialogue
+from persodpo.sample.readers import read_dialogues
 
 
 def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
@@ -24,24 +25,24 @@ def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
         The training and the validation prompts, each in the order of the draw.
 
     Raises:
-        UserError: A file is not as it should be (see `persodpo.sample.focus`), has too few
+        UserError: A file is not as it should be (see `persodpo.sample.readers`), has too few
             dialogues, or a dialogue stands in both samples and `overlap` is `refuse`.
     """
     ranked = _ranked(Path(params.train_file), "", params)
-    train = _first(ranked, params.n_train, "train", params)
+    train = _draw(ranked, params.n_train, "train", params)
     # Ids of published prompts are row numbers; a validation prompt mustn't get a training row's
     # published response.
     ranked = _ranked(Path(params.valid_file), "valid-", params)
-    twin = _twin_finder(train)
+    duplicate_of = _duplicate_finder(train)
     if params.overlap == "leave_out":
-        ranked = [dialogue for dialogue in ranked if twin(dialogue) is None]
-    valid = _first(ranked, params.n_valid, "valid", params)
+        ranked = [dialogue for dialogue in ranked if duplicate_of(dialogue) is None]
+    valid = _draw(ranked, params.n_valid, "valid", params)
     for dialogue in valid:
-        if found := twin(dialogue):
+        if duplicate := duplicate_of(dialogue):
             raise UserError(
                 f"{params.valid_file}, dialogue {dialogue.id!r}: it also stands in "
-                f"{params.train_file} (dialogue {found.id!r}), and no model is evaluated on what "
-                "it was trained on; take it out of one of the two, or set sample.overlap to "
+                f"{params.train_file} (dialogue {duplicate.id!r}), and no model is evaluated on "
+                "what it was trained on; take it out of one of the two, or set sample.overlap to "
                 "leave_out."
             )
     return _to_prompts(train, params), _to_prompts(valid, params)
@@ -57,7 +58,7 @@ def _ranked(path: Path, row_prefix: str, params: SampleParams) -> list[Dialogue]
     return sorted(fitting, key=lambda dialogue: _rank(dialogue.id, params.seed))
 
 
-def _first(ranked: Sequence[Dialogue], n: int, split: str, params: SampleParams) -> list[Dialogue]:
+def _draw(ranked: Sequence[Dialogue], n: int, split: str, params: SampleParams) -> list[Dialogue]:
     if len(ranked) < n:
         file = params.train_file if split == "train" else params.valid_file
         raise UserError(
@@ -73,7 +74,7 @@ def _rank(id_: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\n{id_}".encode()).digest()
 
 
-def _twin_finder(train: Sequence[Dialogue]) -> Callable[[Dialogue], Dialogue | None]:
+def _duplicate_finder(train: Sequence[Dialogue]) -> Callable[[Dialogue], Dialogue | None]:
     """Tells which training dialogue, if any, has a dialogue's id or turns."""
     by_id = {dialogue.id: dialogue for dialogue in train}
     by_turns = {dialogue.turns: dialogue for dialogue in train}

@@ -25,18 +25,16 @@ from persodpo.config.models import TransformersModel
 from persodpo.config.reading import PARAMS_FILE
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
-from persodpo.generate.local import chat_template
-from persodpo.models.chat_template import ChatTemplate
+from persodpo.models.chat_template import ChatTemplate, load_chat_template
 from persodpo.models.loading import load_config, load_policy
-from persodpo.models.locations import ADAPTER_FILE, weights_hash
+from persodpo.models.locations import weights_hash
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, read_rows, write_text
-from persodpo.report.documents import table_1
-from persodpo.report.results import read_results
-from persodpo.report.summary import summarise_all
+from persodpo.report import read_results, summarise_all, table_1
 from persodpo.runner import ARTIFACTS, pick, read_json
 from persodpo.share.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
-from persodpo.workflow.params import Params, load_params
+from persodpo.share.policies import is_adapter, policy_folder
+from persodpo.workflow import Params, load_params
 
 LOCK_FILE = Path("dvc.lock")
 
@@ -66,8 +64,8 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
     pick(params.train.methods, method, "train.methods")
     target = target.resolve()
     _refuse_target(target, force)
-    policy = ARTIFACTS / f"policies/{method}"
-    adapter = is_adapter(policy, method, params)
+    policy = policy_folder(method)
+    adapter = is_adapter(method, params)
     facts = _gather(method, params, adapter)
     example = _prompts("valid")[0]
     with _atomic_folder(target) as folder:
@@ -90,8 +88,10 @@ def _refuse_target(target: Path, force: bool) -> None:
             f"{target}: exists; name another folder with --to, or say --force to replace it."
         )
     # --force is no way to lose a folder of another kind
-    known = target.is_dir() and ((target / PROMPT_FILE).is_file() or not any(target.iterdir()))
-    if not known:
+    is_replaceable = target.is_dir() and (
+        (target / PROMPT_FILE).is_file() or not any(target.iterdir())
+    )
+    if not is_replaceable:
         raise UserError(
             f"{target}: --force replaces an earlier export or an empty folder, and this is neither "
             f"(there is no {PROMPT_FILE} in it); name another folder with --to."
@@ -117,31 +117,6 @@ def _atomic_folder(target: Path) -> Iterator[Path]:
             if Path(scratch, "old").exists():
                 Path(scratch, "old").rename(target)
             raise
-
-
-def is_adapter(policy: Path, method: str, params: Params) -> bool:
-    """Whether a policy is an adapter or a whole model.
-
-    Raises:
-        UserError: It is neither, or an adapter of another base than `train.model`'s.
-    """
-    file = policy / ADAPTER_FILE
-    if not file.is_file():
-        if (policy / "config.json").is_file():
-            return False
-        raise UserError(
-            f"{policy}: there is no trained policy; run dvc repro train@{method} to train it, or "
-            "dvc pull to fetch it."
-        )
-    config, base = read_json(file), params.trained_model()
-    trained_on = config.get("base_model_name_or_path"), config.get("revision")
-    if trained_on != (base.model, base.revision):
-        raise UserError(
-            f"{file}: the adapter was trained on {trained_on[0]!r}, revision {trained_on[1]}, and "
-            f"params.yaml: models.{params.train.model} is {base.model!r}, revision "
-            f"{base.revision}; run dvc repro train@{method}, or put that model back."
-        )
-    return True
 
 
 def _gather(method: str, params: Params, adapter: bool) -> Facts:
@@ -192,8 +167,8 @@ def changed_settings(method: str) -> list[str]:
         return []
     stage = (load_yaml(LOCK_FILE).get("stages") or {}).get(f"train@{method}", {})
     locked = stage.get("params", {}).get(PARAMS_FILE.name, {})
-    now = load_yaml(PARAMS_FILE)
-    return [key for key, value in locked.items() if _value(now, key) != value]
+    current = load_yaml(PARAMS_FILE)
+    return [key for key, value in locked.items() if _value(current, key) != value]
 
 
 def _value(params: Any, key: str) -> Any:
@@ -227,7 +202,7 @@ def _checkpoint_dtype(base: TransformersModel, key: str) -> torch.dtype:
 def _save_model(policy: Path, params: Params, dtype: torch.dtype, folder: Path) -> ChatTemplate:
     """Write the merged or whole model and its tokenizer; returns the chat template."""
     base, key = params.trained_model(), _base_key(params)
-    template = chat_template(base, params.generate, key)
+    template = load_chat_template(base, params.generate.date, key)
     model = load_policy(base.model, base.revision, key, policy, torch.float32)
     model.generation_config = generation_config(model, template, params)
     model.to(dtype).save_pretrained(folder)
@@ -242,13 +217,13 @@ def generation_config(
 ) -> GenerationConfig:
     """The decoding of the evaluation, as plain transformers takes it from a folder."""
     base = params.trained_model()
-    drawn = {"temperature": base.temperature, "top_p": base.top_p, "top_k": 0}
+    sampling = {"temperature": base.temperature, "top_p": base.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=base.max_tokens or params.generate.max_tokens,
         do_sample=base.temperature > 0,
         eos_token_id=template.end_ids(model.generation_config),
         pad_token_id=template.tokenizer.pad_token_id,
-        **(drawn if base.temperature else {}),
+        **(sampling if base.temperature else {}),
     )
 
 

@@ -265,7 +265,7 @@ def _results_section(facts: Facts) -> str:
 
 def _origin(facts: Facts) -> str:
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions["persodpo"] = _own_version()
+    versions["persodpo"] = _package_version()
     lines = "\n".join(f"- {name} {version}" for name, version in versions.items())
     return f"""\
 Made by `python -m persodpo export {facts.method}`. params.yaml and docs/, which this card mentions,
@@ -276,9 +276,9 @@ Versions at the time of the export:
 {lines}"""
 
 
-def _own_version() -> str:
+def _package_version() -> str:
     try:
         return importlib.metadata.version("persodpo")
     except importlib.metadata.PackageNotFoundError:  # it runs from its repository
-        file = Path(__file__).parents[1] / "pyproject.toml"
+        file = Path(__file__).parents[2] / "pyproject.toml"
         return str(tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"])

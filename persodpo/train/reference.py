@@ -19,7 +19,7 @@ from persodpo import processes
 from persodpo.train.collator import PromptCollator
 from persodpo.train.loss import rows_logps
 from persodpo.train.rows import TokenisedRow, TrainingRow
-from persodpo.value_cache import open_kept
+from persodpo.value_cache import open_value_cache
 
 
 def with_reference_logps(
@@ -48,7 +48,7 @@ def with_reference_logps(
         UserError: The stored values can't be read or written.
     """
     keys = [_keys(identity, row) for row in rows]
-    with open_kept(folder, "log-probabilities") as cache:
+    with open_value_cache(folder, "log-probabilities") as cache:
         # one process looks up for all, because another may store a value in between
         known = processes.from_main(
             lambda: {key: cache.get(key) for of_row in keys for key in of_row}

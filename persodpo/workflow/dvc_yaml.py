@@ -115,7 +115,7 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
     if not DVC_FILE.is_file():  # run by hand, without DVC
         return
     stages = load_yaml(DVC_FILE)["stages"]
-    _tell_unwatched(stages, params)
+    _warn_of_unwatched(stages, params)
     declared = stages[stage]["deps"]
     gathered = fan_in_files(params)[stage]
     folders = _folders(gathered)
@@ -127,7 +127,7 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
         )
 
 
-def _tell_unwatched(stages: Mapping[str, Any], params: Params) -> None:
+def _warn_of_unwatched(stages: Mapping[str, Any], params: Params) -> None:
     """Say so where a stage reads a local file or folder that DVC doesn't know of."""
     for name, files in fan_in_files(params).items():
         declared = stages[name].get("do", stages[name])["deps"]
@@ -211,13 +211,13 @@ def imported_files(script: Path) -> list[Path]:
     The imports are read from the source, so nothing is run. A package's
     `__init__.py` counts as imported with each of its modules.
     """
-    found: set[Path] = set()
+    sources: set[Path] = set()
     open_files = [script]
     while open_files:
         file = open_files.pop()
-        if file in found:
+        if file in sources:
             continue
-        found.add(file)
+        sources.add(file)
         for module in _imports(file):
             parts = module.split(".")
             if parts[0] == PACKAGE:
@@ -229,7 +229,7 @@ def imported_files(script: Path) -> list[Path]:
                     for source in (path.with_suffix(".py"), path / "__init__.py")
                     if source.is_file()
                 ]
-    return sorted(found)
+    return sorted(sources)
 
 
 def _imports(file: Path) -> Iterable[str]:

@@ -43,7 +43,7 @@ class Params(Section):
 
     @field_validator("launch")
     @classmethod
-    def _takes_a_module(cls, value: str) -> str:
+    def _check_launch(cls, value: str) -> str:
         if value.split()[:1] not in [[launcher] for launcher in LAUNCHERS]:
             raise ValueError(
                 f"this must be a command that takes -m stages.generate, such as accelerate launch "
@@ -53,15 +53,15 @@ class Params(Section):
         return value
 
     @model_validator(mode="after")
-    def _references(self) -> Self:
-        for where, key in [
+    def _check_references(self) -> Self:
+        for path, key in [
             *((f"pool[{place}]", key) for place, key in enumerate(self.pool)),
             ("train.model", self.train.model),
             *((f"evaluate.baselines.{name}", key) for name, key in self.evaluate.baselines.items()),
         ]:
             if key not in self.models:
                 raise ValueError(
-                    f"{where} is {key!r}, which is no key of models; "
+                    f"{path} is {key!r}, which is no key of models; "
                     f"the keys there are {', '.join(self.models)}"
                 )
         for key in self.scoring.weights:
@@ -94,10 +94,10 @@ class Params(Section):
                 f"evaluate.baselines.base must be the model that is trained, {self.train.model!r} "
                 f"(train.model), not {self.evaluate.baselines.get('base')!r}"
             )
-        both = self.train.methods.keys() & self.evaluate.baselines.keys()
-        if both:
+        repeated = self.train.methods.keys() & self.evaluate.baselines.keys()
+        if repeated:
             raise ValueError(
-                f"{both.pop()!r} is a key of train.methods and of evaluate.baselines; "
+                f"{repeated.pop()!r} is a key of train.methods and of evaluate.baselines; "
                 "rename one, because both name a row of the results"
             )
         return self
@@ -105,7 +105,7 @@ class Params(Section):
     def trained_model(self) -> TransformersModel:
         """The model that the methods fine-tune."""
         model = self.models[self.train.model]
-        assert isinstance(model, TransformersModel)  # checked by _references
+        assert isinstance(model, TransformersModel)  # checked by _check_references
         return model
 
     def needed_pair_sets(self) -> set[str]:

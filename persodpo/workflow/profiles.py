@@ -44,7 +44,7 @@ def apply_profile(name: str, logs: Path | None, force: bool) -> None:
     text = profile_text(name, logs)
     load_params(_file(name))
     if not force:
-        _refuse_to_lose_changes()
+        _refuse_uncommitted_changes()
     write_text(PARAMS_FILE, text)
     synchronise_files()
 
@@ -61,8 +61,8 @@ def profile_text(name: str, logs: Path | None) -> str:
     """
     path = _file(name)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-        raise UserError(f"{path}: there is no such profile; there are {known}.")
+        names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+        raise UserError(f"{path}: there is no such profile; there are {names}.")
     text = path.read_text(encoding="utf-8")
     if "$logs/" not in text:
         if logs is not None:
@@ -89,18 +89,20 @@ def _published(logs: Path, name: str) -> str:
     """The path of a published file, under its name here or in the authors' repository."""
     names = [name]
     names += [
-        re.sub(here, there, name) for here, there in AUTHORS_NAMES if re.fullmatch(here, name)
+        re.sub(pattern, replacement, name)
+        for pattern, replacement in AUTHORS_NAMES
+        if re.fullmatch(pattern, name)
     ]
-    for each in names:
-        if (logs / each).is_file():
-            return (logs / each).as_posix()
+    for file in names:
+        if (logs / file).is_file():
+            return (logs / file).as_posix()
     raise UserError(
         f"{logs}: it has neither {' nor '.join(names)}; name the folder of a clone of the "
         "paper's repository."
     )
 
 
-def _refuse_to_lose_changes() -> None:
+def _refuse_uncommitted_changes() -> None:
     files = [str(PARAMS_FILE), str(DVC_FILE)]
     command = ["git", "status", "--porcelain", "--", *files]
     try:

@@ -60,31 +60,31 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
     [
         ("launch", "mpirun -n 2 python", "launch: this must be a command that takes -m stages"),
         ("launch", " ", "begins with python, accelerate or torchrun, not ' '"),
-        ("launch", ["python"], "launch must be a text, not"),
+        ("launch", ["python"], "launch must be a valid string, not ['python']"),
         ("scoring.w9", 1, "scoring.w9 is an unknown key; the keys there are normalisation"),
-        ("scoring.w1", "abc", "scoring.w1 must be a number, not 'abc'"),
-        ("scoring.w1", True, "scoring.w1 must be a number, not True"),
+        ("scoring.w1", "abc", "scoring.w1 must be a valid number, not 'abc'"),
+        ("scoring.w1", True, "scoring.w1 must be a valid number, not True"),
         ("train.methods.dpo.learning_rate", -1, "dpo.learning_rate must be greater than 0, not -1"),
         ("train.early_stopping", 2, "early_stopping looks at the loss of held-out pairs"),
         ("train.lora", "full", "train.lora must be a section of keys, not 'full'"),
         ("train.lora.rank", 2, "the keys there are r, alpha, targets, quantisation"),
         ("train.lora.targets", "q_proj", "train.lora.targets"),
-        ("train.layout", "packed", "must be one of 'auto', 'shared' or 'separate'"),
+        ("train.layout", "packed", "must be 'auto', 'shared' or 'separate'"),
         ("train.epochs", float("inf"), "train.epochs"),
-        ("train.methods.dpo.weight", "x", "must be one of 'score', 'none' or 'margin_offset', not"),
+        ("train.methods.dpo.weight", "x", "must be 'score', 'none' or 'margin_offset', not"),
         (
             "train.methods.dpo.foo",
             1,
             "the keys there are pairs, loss, weight, sft_weight, learning_",
         ),
-        ("train.methods.dpo.loss", "hinge", "must be one of 'sigmoid' or 'linear', not 'hinge'"),
+        ("train.methods.dpo.loss", "hinge", "must be 'sigmoid' or 'linear', not 'hinge'"),
         (
             "train.methods.dpo",
             BASE_METHOD | {"loss": "linear", "weight": "margin_offset"},
             "train.methods.dpo: weight is margin_offset, and loss is linear",
         ),
         ("generate.date", "today", "generate.date: this must be a day such as 2026-01-01, not"),
-        ("generate.date", 20260101, "generate.date must be a text, not 20260101"),
+        ("generate.date", 20260101, "generate.date must be a valid string, not 20260101"),
         ("generate.max_refused", -1, "generate.max_refused must be greater than or equal to 0"),
         ("models.smollm2_greedy.persona", False, "models.smollm2_greedy.persona is false, and the"),
         ("models.smollm2_greedy.max_tokens", 0, "max_tokens must be greater than 0, not 0"),
@@ -108,38 +108,38 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
             "user_token looks like a secret",
         ),
         ("models.x", OPENAI | {"extra_body": {"Stream": True}}, "Stream has a setting of its own"),
-        ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys, not"),
+        ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys."),
         ("models.x", OPENAI | {"extra_body": {"a": float("nan")}}, "models.x.extra_body"),
-        ("models.x", OPENAI | {"served_model": "one"}, "must be one of 'same' or 'any', not 'one'"),
+        ("models.x", OPENAI | {"served_model": "one"}, "must be 'same' or 'any', not 'one'"),
         ("train.methods.base", BASE_METHOD, "rename one"),
         ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
         ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),
         ("scoring.length.target", True, "scoring.length.target: this must be pool_mean, limit"),
-        ("scoring.length.formula", "x", "must be one of 'quadratic', 'bonus' or 'released'"),
-        ("scoring.normalisation", "z", "scoring.normalisation must be one of 'range' or 'minmax'"),
-        ("pairing.strategy", "all", "pairing.strategy must be one of 'margin', 'best_worst'"),
+        ("scoring.length.formula", "x", "must be 'quadratic', 'bonus' or 'released'"),
+        ("scoring.normalisation", "z", "scoring.normalisation must be 'range' or 'minmax'"),
+        ("pairing.strategy", "all", "pairing.strategy must be 'margin', 'best_worst'"),
         ("pairing.low_quantile", 0.7, "low_quantile is 0.7, above high_quantile, which is 0.6"),
         ("pairing.high_quantile", 1.5, "pairing.high_quantile must be less than or equal to 1"),
         ("pool", ["nobody"], "pool[0] is 'nobody', which is no key of models"),
         ("pool", ["golden", "golden"], "pool names a model twice"),
-        ("pool", [], "pool must have at least 1, not []"),
-        ("pool", "golden", "pool must be a list, not 'golden'"),
-        ("train.methods", {}, "train.methods must have at least 1, not {}"),
+        ("pool", [], "pool must have at least 1 item"),
+        ("pool", "golden", "pool must be a valid list, not 'golden'"),
+        ("train.methods", {}, "train.methods must have at least 1 item"),
         ("pairing.margin", float("nan"), "pairing.margin must be a finite number, not nan"),
         ("scoring.length.target", float("inf"), "scoring.length.target: this must be pool_mean"),
         ("scoring.length.target", 111, "scoring.length.target is 111, above sample.max_words"),
-        ("sample.overlap", "x", "sample.overlap must be one of 'refuse' or 'leave_out'"),
+        ("sample.overlap", "x", "sample.overlap must be 'refuse' or 'leave_out'"),
         ("train.model", "nobody", "train.model is 'nobody', which is no key of models"),
         ("train.model", "golden", "no weights to train"),
         ("evaluate.baselines.base", "golden", "evaluate.baselines.base must be the model"),
-        ("sample.n_train", 2.5, "sample.n_train must be a whole number, not 2.5"),
+        ("sample.n_train", 2.5, "sample.n_train must be a valid integer, not 2.5"),
         ("sample", 3, "sample must be a section of keys, not 3"),
         ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
         ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
         ("models.golden.model", "x", "models.golden.model is an unknown key"),
-        ("models.golden.backend", "magic", "models.golden.backend must be one of"),
+        ("models.golden.backend", "magic", "must have a 'backend' of 'transformers', 'openai'"),
         ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
-        ("models.x", OPENAI | {"temperature": "hot"}, "models.x.temperature must be a number"),
+        ("models.x", OPENAI | {"temperature": "hot"}, "x.temperature must be a valid number"),
         ("models.x", OPENAI | {"api_key": SECRET}, "models.x.api_key is an unknown key; the keys"),
         ("models.x", OPENAI | {"api_key_env": SECRET}, "the name of an environment variable"),
         ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}@h/"}, "a plain address without"),
@@ -147,27 +147,23 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("models.x", OPENAI | {"concurrency": 0}, "models.x.concurrency must be greater than 0"),
         ("models.x", {"backend": "logged", "file": "a.csv"}, "models.x.text_column is missing"),
         ("models.x", OPENAI | {"base_url": f"http://u:{SECRET}/v1"}, "an address such as"),
-        ("models.x", OPENAI | {"api_key_env": [SECRET]}, "api_key_env must be a text, not what"),
+        ("models.x", OPENAI | {"api_key_env": [SECRET]}, "api_key_env must be a valid string."),
         ("models.x", OPENAI | {"backend": "opnai", "api_key_env": SECRET}, "not 'opnai'"),
-        ("generate.contract", "lax", "must be one of 'strict' or 'released', not 'lax'"),
-        ("models.a/b", {"backend": "golden"}, "may only have letters, digits"),
+        ("generate.contract", "lax", "must be 'strict' or 'released', not 'lax'"),
+        ("models.a/b", {"backend": "golden"}, "models.a/b must match pattern '^[A-Za-z0-9_-]+$'"),
         ("scoring.weights", {"c": 0, "p": 0.0}, "at least one metric must have a weight above 0"),
-        (
-            "scoring.weights.rouge",
-            0.5,
-            "scoring.weights has 'rouge', which is no key of scorers",
-        ),
-        ("scorers.c.kind", "magic", "scorers.c.kind must be one of 'consistency', 'embedding', "),
+        ("scoring.weights.rouge", 0.5, "scoring.weights has 'rouge', which is no key of"),
+        ("scorers.c.kind", "magic", "scorers.c must have a 'kind' of 'consistency', 'embedding', "),
         ("scorers.ue.aggregate", "sum", "scorers.ue.aggregate is an unknown key; the keys there"),
-        ("scorers.c.aggregate", "max", "scorers.c.aggregate must be one of 'joint', 'mean' or 's"),
-        ("scorers.c", {"model": "x"}, "scorers.c.kind is missing"),
+        ("scorers.c.aggregate", "max", "scorers.c.aggregate must be 'joint', 'mean' or 's"),
+        ("scorers.c", {"model": "x"}, "scorers.c must have a 'kind'"),
         ("scorers.c", {"kind": "logged", "column": "C"}, "scorers.c.files is missing"),
         ("scorers.c", PUBLISHED | {"files": {}}, "scorers.c.files must have at least 1"),
         ("scorers.c", PUBLISHED | {"file": "a"}, "the keys there are kind, column, files"),
         ("scorers.c", PUBLISHED | {"worst": 2.0}, "scorers.c: low is -1, worst 2, high 1; worst"),
         ("scorers.c", PUBLISHED | {"lowest_published": 0.5}, "lowest_published is 0.5, above low"),
         ("models.smollm2_greedy.samples", 2, "samples is 2, and at temperature 0 all answers"),
-        ("scorers.coh.model", 7, "scorers.coh.model must be a text, not 7"),
+        ("scorers.coh.model", 7, "scorers.coh.model must be a valid string, not 7"),
         ("nonsense", {}, "nonsense is an unknown key; the keys there are launch, sample"),
     ],
 )
@@ -180,10 +176,38 @@ def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
     assert SECRET not in str(caught.value)
 
 
-def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("  w7: 0.16", "scoring.w7 is an unknown key; the keys there are normalisation"),
+        ("", "scoring.w2 is missing."),
+        (
+            "  w2: 0.16\nnonsense: 1\nlength:",
+            "nonsense is an unknown key; the keys there are launch, sample",
+        ),
+    ],
+)
+def test_a_missing_or_misspelt_key(tmp_path, text, message):
     path = tmp_path / "params.yaml"
-    path.write_text(PARAMS.read_text().replace("  w2: 0.16", "  w7: 0.16"))
-    with pytest.raises(UserError, match=re.escape("scoring.w2 is missing (and 1 more mistake)")):
+    path.write_text(PARAMS.read_text().replace("  w2: 0.16", text))
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_params(path)
+
+
+def test_further_mistakes_are_counted(tmp_path):
+    path = changed(tmp_path, "scoring.length", {})
+    with pytest.raises(UserError, match=re.escape("formula is missing (and 1 more mistake).")):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "the file must be a section of keys, not None."), ("- 1\n", "must be a section of keys")],
+)
+def test_a_file_without_keys(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
         load_params(path)
 
 
@@ -193,7 +217,7 @@ def test_a_missing_key_and_the_number_of_further_mistakes(tmp_path):
         ("a: 1\na: 2\n", "line 2: the key 'a' stands there twice"),
         ("a: [1\n", "line 2: "),
         ("a: \x00\n", "not a YAML file"),
-        ("? [a]\n: 1\n", "line 1: a key must be a word"),
+        ("? [a]\n: 1\n", "line 1: found unhashable key"),
     ],
 )
 def test_what_is_not_yaml(tmp_path, text, message):

@@ -93,7 +93,7 @@ def test_a_wrong_profile_changes_nothing(clean):
     path = clean.folder / "profiles/mine.yaml"
     path.write_text((ROOT / "profiles/paper.yaml").read_text().replace("w1: 0.32", "w1: much"))
     output = clean.python("-m", "persodpo", "profile", "mine", fails=True)
-    assert "profiles/mine.yaml: scoring.w1 must be a number, not 'much'" in output
+    assert "profiles/mine.yaml: scoring.w1 must be a valid number, not 'much'" in output
     path.unlink()
     assert clean.run("git", "status", "--porcelain") == ""
 

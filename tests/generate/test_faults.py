@@ -24,7 +24,7 @@ def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
     try:
         answer = read_answer(value, 0.1, 20, None)
     except CallError as error:
-        assert error.passing
+        assert error.transient
     else:
         answer.model_dump_json().encode("utf-8")
 

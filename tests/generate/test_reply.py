@@ -120,7 +120,7 @@ def test_an_answer_that_used_up_its_tokens_is_cut(tokens, reason, expected):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "is_passing", "is_hopeless"),
+    ("error", "kind", "is_transient", "is_fatal"),
     [
         ({"message": "insufficient credits"}, "rate_limit", False, True),
         ({"message": "Insufficient Balance", "code": "x"}, "rate_limit", False, True),
@@ -141,12 +141,12 @@ def test_an_answer_that_used_up_its_tokens_is_cut(tokens, reason, expected):
         (["odd"], "server_error", True, False),
     ],
 )  # fmt: skip
-def test_an_error_in_a_reply_of_status_200(error, kind, is_passing, is_hopeless):
+def test_an_error_in_a_reply_of_status_200(error, kind, is_transient, is_fatal):
     for value in ({"error": error}, {"choices": [{"error": error}]}):
         with pytest.raises(CallError) as caught:
             read(value)
         failure = caught.value
-        assert (failure.kind, failure.passing, failure.hopeless) == (kind, is_passing, is_hopeless)
+        assert (failure.kind, failure.transient, failure.fatal) == (kind, is_transient, is_fatal)
         reason = error["message"] if isinstance(error, dict) else str(error)
         assert f"with an error in its reply ({reason})" in str(failure)
 
@@ -164,7 +164,7 @@ def test_no_secret_is_in_a_servers_reason():
 def test_an_empty_reply_is_asked_again(usage, reason):
     with pytest.raises(CallError, match="is empty") as caught:
         read(reply("", reason, usage=usage))
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 @pytest.mark.parametrize(

@@ -95,22 +95,22 @@ def main(fault):
     print(f"process {processes.rank()} is done")
 
 if __name__ == "__main__":
-    run_stage(main, "fault")
+    run_stage(None, main, "fault")
 '''
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "sentences"),
     [
         ("none", ["process 0 is done", "process 1 is done"]),
         ("second", ["error: the second one refuses"]),
     ],
 )
-def test_a_mistake_of_one_ends_all(tmp_path, fault, said):
+def test_a_mistake_of_one_ends_all(tmp_path, fault, sentences):
     (tmp_path / "probe.py").write_text(PROBE)
     code, output = launch(tmp_path, "probe", fault)
     assert (code == 0) == (fault == "none"), output
-    assert all(sentence in output for sentence in said), output
+    assert all(sentence in output for sentence in sentences), output
     assert ("is done" in output) == (fault == "none"), output
 
 

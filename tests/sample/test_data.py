@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from conftest import ROOT
 
-from persodpo.sample.focus import read_dialogues
+from persodpo.sample.readers import read_dialogues
 
 SPLITS = {
     split: json.loads((ROOT / f"data/focus/{split}.json").read_text())["data"]

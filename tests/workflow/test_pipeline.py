@@ -242,7 +242,7 @@ def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):
     [
         ("scoring.w9=1", "Could not override 'scoring.w9'"),  # DVC's own words
         ("+scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
-        ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a number, not 'abc'"),
+        ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a valid number, not 'abc'"),
         (
             "train.methods.dpo.learning_rate=-1",
             "error: params.yaml: train.methods.dpo.learning_rate must be greater than",

@@ -14,7 +14,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from persodpo.models.loading import device, load_adapter, load_whole, loading, refuse_pickled
+from persodpo.models.failures import loading
+from persodpo.models.loading import device, load_adapter, load_weights, refuse_pickled
 from persodpo.models.locations import ADAPTER_FILE, locate
 
 # Where a tokenizer doesn't know its model's limit: what BERT and its kin have.
@@ -40,17 +41,19 @@ def load_classifier(
     folder = _found(name, revision, key)
     with loading(name, key, "a sequence classifier"):
         if not Path(folder, ADAPTER_FILE).is_file():
-            model = load_whole(AutoModelForSequenceClassification, folder, revision, torch.float32)
+            model = load_weights(
+                AutoModelForSequenceClassification, folder, revision, torch.float32
+            )
             return _ready(model), AutoTokenizer.from_pretrained(folder, revision=revision)
         adapter = PeftConfig.from_pretrained(folder)
         base = _found(adapter.base_model_name_or_path, adapter.revision, f"{key}, an adapter,")
         config = AutoConfig.from_pretrained(folder)
-        model = load_whole(
+        model = load_weights(
             AutoModelForSequenceClassification,
             base,
             adapter.revision,
             torch.float32,
-            brought=tuple(adapter.modules_to_save or ()),
+            not_in_checkpoint=tuple(adapter.modules_to_save or ()),
             config=config,
         )
         model = load_adapter(model, Path(folder)).merge_and_unload()
@@ -67,7 +70,7 @@ def load_seq2seq(
     """
     folder = _found(name, revision, key)
     with loading(name, key, "an encoder-decoder model"):
-        model = load_whole(AutoModelForSeq2SeqLM, folder, revision, torch.float32)
+        model = load_weights(AutoModelForSeq2SeqLM, folder, revision, torch.float32)
         return _ready(model), AutoTokenizer.from_pretrained(folder, revision=revision)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from persodpo.errors import UserError
 from persodpo.runner import cache_folder
 from persodpo.score.metric import Judge, Judgement, Texts
-from persodpo.value_cache import open_kept
+from persodpo.value_cache import open_value_cache
 
 # From different inputs, in any order, to their judgements, batch by batch.
 BatchJudge = Callable[[Sequence[Texts]], Iterator[list[tuple[Texts, Judgement]]]]
@@ -46,7 +46,7 @@ def cached_judge(
 
     def judge(inputs: Sequence[Texts]) -> list[Judgement]:
         keys = {texts: _key(identity, texts) for texts in inputs}
-        with open_kept(folder, "judgements") as cache:
+        with open_value_cache(folder, "judgements") as cache:
             known = {texts: cache.get(key) for texts, key in keys.items()}
             missing = [texts for texts, value in known.items() if value is None]
             if missing and not loaded:

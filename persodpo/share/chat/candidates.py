@@ -11,12 +11,11 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from persodpo.errors import UserError
-from persodpo.generate.local import chat_template
-from persodpo.models.chat_template import ChatTemplate
-from persodpo.models.loading import fast_dtype, load_adapter, load_causal_lm, loading
-from persodpo.runner import ARTIFACTS
-from persodpo.share.export import is_adapter
-from persodpo.workflow.params import Params
+from persodpo.models.chat_template import ChatTemplate, load_chat_template
+from persodpo.models.failures import loading
+from persodpo.models.loading import fast_dtype, load_adapter, load_causal_lm
+from persodpo.share.policies import is_adapter, policy_folder
+from persodpo.workflow import Params
 
 BASE = "base"
 
@@ -61,16 +60,19 @@ def load_candidates(
 
     Returns:
         The candidates in the same order, and the chat template, which is the base's for all.
+
+    Raises:
+        UserError: The base, its tokenizer or a policy can't be loaded.
     """
     base, key = params.trained_model(), f"params.yaml: models.{params.train.model}.model"
-    where, dtype = (base.model, base.revision, key), fast_dtype(params.generate.dtype)
-    shared = load_causal_lm(*where, dtype) if any(policies.values()) else None
+    source, dtype = (base.model, base.revision, key), fast_dtype(params.generate.dtype)
+    shared = load_causal_lm(*source, dtype) if any(policies.values()) else None
     candidates: list[Candidate] = []
     adapters: PeftModel | None = None
     # The evaluation merges an adapter into the weights; here it stays beside them, so that several
     # can share them. The sums are then rounded in another order, and may differ in the last bits.
     for number, (name, on_base) in enumerate(policies.items()):
-        folder = str(_policy(name))
+        folder = str(policy_folder(name))
         if name == BASE:
             candidates.append(Candidate(name, shared))
         elif not on_base:
@@ -85,11 +87,15 @@ def load_candidates(
     for candidate in candidates:
         if candidate.weights is shared:
             candidate.adapters = adapters
-    return candidates, chat_template(base, params.generate, key)
+    return candidates, load_chat_template(base, params.generate.date, key)
 
 
 def find_policies(chosen: Sequence[str], params: Params) -> dict[str, bool]:
-    """Whom to talk to, in the order of the results, and whether each needs the base's weights."""
+    """Whom to talk to, in the order of the results, and whether each needs the base's weights.
+
+    Raises:
+        UserError: A chosen name doesn't exist, or its method isn't trained.
+    """
     names = [BASE, *params.train.methods]
     for name in chosen:
         if name not in names:
@@ -99,13 +105,9 @@ def find_policies(chosen: Sequence[str], params: Params) -> dict[str, bool]:
         if chosen and name not in chosen:
             continue
         try:
-            policies[name] = name == BASE or is_adapter(_policy(name), name, params)
+            policies[name] = name == BASE or is_adapter(name, params)
         except UserError as error:
             if chosen:
                 raise
             sys.stderr.write(f"{name} is left out: {error}\n")
     return policies
-
-
-def _policy(method: str) -> Path:
-    return ARTIFACTS / f"policies/{method}"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from persodpo.generate import Message, Request
 from persodpo.generate.local import answer_requests
-from persodpo.generate.request import Message, Request
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.thoughts import split_thoughts
 from persodpo.prompts import ContractResult, parse_response, render_prompt
@@ -47,25 +47,25 @@ class Conversation:
         self.template = template
         self.persona = persona
         self.params = params
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew, under the same persona."""
         for candidate in self.candidates:
             candidate.turns.clear()
-        self.asked = ""
-        """The text that the first candidate was last asked, the chat template around it."""
+        self.last_prompt = ""
+        """What the first candidate was last asked, the chat template around it."""
         self.shortened: set[str] = set()
         """Names of the candidates that can't read the whole conversation any more."""
 
-    def say(self, text: str) -> Iterator[Reply]:
+    def send(self, text: str) -> Iterator[Reply]:
         """Let the candidates answer a turn, one after the other.
 
         Raises:
             TooLongError: A candidate can't read it; then none is asked.
         """
         requests = [self.request(candidate, text) for candidate in self.candidates]
-        self.asked = self.template.render(requests[0].chat(), to_answer=True)
+        self.last_prompt = self.template.render(requests[0].chat(), to_answer=True)
         for candidate, request in zip(self.candidates, requests, strict=True):
             reply = self._answer(candidate, request)
             candidate.turns += [text, reply.text]
@@ -80,8 +80,8 @@ class Conversation:
         config = candidate.weights.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None)
         turns, length = [*candidate.turns, text], 0
-        for first in range(0, len(turns), 2):
-            content = render_prompt(self.persona, turns[first:], self.params.sample.max_words)
+        for start in range(0, len(turns), 2):
+            content = render_prompt(self.persona, turns[start:], self.params.sample.max_words)
             # No hashes of weights: they matter to the cache of answers only, and take long.
             request = Request(
                 provider="transformers",
@@ -95,7 +95,7 @@ class Conversation:
             tokens = self.template.encode(request.chat(), to_answer=True)
             length = len(tokens) + request.max_tokens
             if limit is None or length <= limit:
-                if first:
+                if start:
                     self.shortened.add(candidate.name)
                 return request
         raise TooLongError(

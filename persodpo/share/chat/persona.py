@@ -43,15 +43,15 @@ def choose_persona(
 
 
 def _find_prompt(identifier: str) -> Prompt:
-    known: list[str] = []
+    ids: list[str] = []
     for split in ("valid", "train"):
         for prompt in read_rows(ARTIFACTS / f"prompts/{split}.jsonl", Prompt):
             if prompt.id == identifier:
                 return prompt
-            known.append(prompt.id)
+            ids.append(prompt.id)
     raise UserError(
-        f"--like {identifier}: neither sample has a prompt of that id; {len(known)} have others, "
-        f"such as {', '.join(known[:LISTED])}."
+        f"--like {identifier}: neither sample has a prompt of that id; {len(ids)} have others, "
+        f"such as {', '.join(ids[:LISTED])}."
     )
 
 

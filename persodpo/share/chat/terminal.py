@@ -51,16 +51,16 @@ def run_chat(chosen: Sequence[str], persona: Sequence[str], like: str | None, ra
         _show_persona(sentences, console)
         candidates, template = load_candidates(policies, params)
         console.print(Text(f"With you: {', '.join(policies)}. Commands: /help"))
-        talk(Conversation(candidates, template, sentences, params), console, _read, raw)
+        run_loop(Conversation(candidates, template, sentences, params), console, _read, raw)
     except (EOFError, KeyboardInterrupt):
         if sys.stdin.isatty():
             console.print()  # the shell's prompt gets a line of its own
 
 
-def talk(conversation: Conversation, console: Console, read: Read, raw: bool) -> None:
+def run_loop(conversation: Conversation, console: Console, read: Read, raw: bool) -> None:
     """Answer the user's lines until `/quit`; `read` gives the next one, or raises EOFError."""
     replies: list[Reply] = []
-    told = False
+    has_warned = False
     while True:
         line = read()
         match line:
@@ -75,8 +75,8 @@ def talk(conversation: Conversation, console: Console, read: Read, raw: bool) ->
             case "/prompt":
                 _show_prompt(conversation, console)
             case "/new":
-                conversation.forget()
-                replies, told = [], False
+                conversation.reset()
+                replies, has_warned = [], False
                 console.print(Text("The conversation is forgotten."))
             case "/raw":
                 raw = not raw
@@ -90,13 +90,13 @@ def talk(conversation: Conversation, console: Console, read: Read, raw: bool) ->
                 except TooLongError as error:
                     console.print(Text(str(error)))
                     continue
-                if conversation.shortened and not told:
+                if conversation.shortened and not has_warned:
                     names = ", ".join(c.name for c in conversation.candidates
                                       if c.name in conversation.shortened)  # fmt: skip
                     console.print(
                         Text(f"From now on the oldest turns are left out for {names}: too long.")
                     )
-                    told = True
+                    has_warned = True
                 _show_replies(conversation, replies, console, raw)
 
 
@@ -108,7 +108,7 @@ def _read() -> str:
 def _replies(conversation: Conversation, text: str, console: Console) -> list[Reply]:
     """All answers to a turn; at a terminal it is shown that they are on their way."""
     with console.status(Text("The answers are being written.")):
-        return list(conversation.say(text))
+        return list(conversation.send(text))
 
 
 def _show_replies(
@@ -145,9 +145,9 @@ def _show_persona(persona: Sequence[str], console: Console) -> None:
 
 
 def _show_prompt(conversation: Conversation, console: Console) -> None:
-    if not conversation.asked:
+    if not conversation.last_prompt:
         console.print(Text("Nothing was asked yet."))
         return
     console.print(Text(f"{conversation.candidates[0].name} was asked:"))
     # unwrapped, because every line end would look like one of the prompt's own
-    console.print(literal(conversation.asked), soft_wrap=True)
+    console.print(literal(conversation.last_prompt), soft_wrap=True)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persodpo.errors import UserError
-from persodpo.sample.focus import Dialogue, read_dialogues
+from persodpo.sample.dialogue import Dialogue
+from persodpo.sample.readers import read_dialogues
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
