@@ -18,9 +18,6 @@ import re
 import tempfile
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
 from persodpo.errors import UserError
 from persodpo.runner import cache_folder
 
@@ -159,6 +156,10 @@ def file_hash(file: Path) -> str:
 
 def _dequantised(gguf: Path, folder: Path) -> Path:
     """Turn a GGUF file into a safetensors checkpoint, once; safe for several processes at once."""
+    # imported late, because the hash of a model's files needs neither and is taken more often
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
+
     if not folder.is_dir():
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         model = AutoModelForCausalLM.from_pretrained(
@@ -174,9 +175,8 @@ def _dequantised(gguf: Path, folder: Path) -> Path:
             try:
                 finished.rename(folder)
             except OSError:
-                if (
-                    not folder.is_dir()
-                ):  # else another process was faster, and its folder is as good
+                # else another process was faster, and its folder is as good
+                if not folder.is_dir():
                     raise
     return folder
 

@@ -186,27 +186,29 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
+# One process for several models, since torch takes seconds; a line each.
 LOAD = """
 import sys, torch
 from persodpo.errors import UserError
 from persodpo.models.loading import load_causal_lm, load_tokenizer
-load = {"weights": lambda: load_causal_lm(sys.argv[2], "a" * 40, "models.x.model", torch.float32),
-        "tokenizer": lambda: load_tokenizer(sys.argv[2], "a" * 40, "models.x.model")}
-try:
-    load[sys.argv[1]]()
-except UserError as error:
-    print("error:", error)
+load = {"weights": lambda name: load_causal_lm(name, "a" * 40, "models.x.model", torch.float32),
+        "tokenizer": lambda name: load_tokenizer(name, "a" * 40, "models.x.model")}
+for what, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        load[what](name)
+    except UserError as error:
+        print("error:", error)
 """
 
 
-def load_from_hub(tmp_path, what, name, **environment):
-    """In a process of its own, because the hub's address is read once."""
+def load_from_hub(tmp_path, *models, **environment):
+    """What is printed, in a process of its own, because the hub's address is read once."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     env |= {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)} | environment
-    done = subprocess.run([sys.executable, "-c", LOAD, what, name], env=env, text=True,
+    done = subprocess.run([sys.executable, "-c", LOAD, *models], env=env, text=True,
                           capture_output=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -217,20 +219,20 @@ def hub():
     server.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("what", "name", "message"),
-    [
-        ("weights", "owner/gated", "a gated model: accept its terms on its page of the hub"),
-        ("tokenizer", "owner/gated", "a gated model: accept its terms on its page of the hub"),
-        ("weights", "owner/nobody", "which the hub doesn't have or doesn't show without a login"),
-        ("weights", "owner/revision", "whose revision the hub doesn't have"),
-        ("weights", "owner/pickled", "which has no weights as safetensors, and pickled ones aren"),
-    ],
-)
-def test_models_of_the_hub_that_cannot_be_had(tmp_path, hub, what, name, message):
-    output = load_from_hub(tmp_path, what, name, HF_ENDPOINT=hub)
-    assert output.startswith(f"error: models.x.model is '{name}', {message}")
-    assert "\n" not in output
+HUB = [
+    ("weights", "owner/gated", "a gated model: accept its terms on its page of the hub"),
+    ("tokenizer", "owner/gated", "a gated model: accept its terms on its page of the hub"),
+    ("weights", "owner/nobody", "which the hub doesn't have or doesn't show without a login"),
+    ("weights", "owner/revision", "whose revision the hub doesn't have"),
+    ("weights", "owner/pickled", "which has no weights as safetensors, and pickled ones aren"),
+]
+
+
+def test_models_of_the_hub_that_cannot_be_had(tmp_path, hub):
+    models = [word for what, name, _ in HUB for word in (what, name)]
+    lines = load_from_hub(tmp_path, *models, HF_ENDPOINT=hub)
+    for line, (_, name, message) in zip(lines, HUB, strict=True):
+        assert line.startswith(f"error: models.x.model is '{name}', {message}")
 
 
 @pytest.mark.parametrize(
@@ -241,9 +243,8 @@ def test_models_of_the_hub_that_cannot_be_had(tmp_path, hub, what, name, message
     ],
 )
 def test_no_network(tmp_path, environment, message):
-    output = load_from_hub(tmp_path, "weights", "owner/name", **environment)
-    assert message in output
-    assert "\n" not in output
+    (line,) = load_from_hub(tmp_path, "weights", "owner/name", **environment)
+    assert message in line
 
 
 def test_answers_have_their_number_format_and_device(tmp_path, monkeypatch, chat_model, prompts,

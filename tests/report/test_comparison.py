@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.statistics import MEAN, scores
@@ -101,6 +101,7 @@ def test_a_comparison():
     assert (compared["p_holm"] >= compared["p"]).all()
 
 
+@settings(max_examples=12)  # each takes 10,000 permutations per list
 @given(st.lists(VALUES.filter(lambda v: len(v) > 2), min_size=2, max_size=5))
 def test_the_correction_is_holms(measures):
     """The k-th smallest of m p-values, times m - k + 1, and none smaller than the one before."""
