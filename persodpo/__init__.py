@@ -1,19 +1,21 @@
 """PersoDPO: persona-grounded dialogues in, a better persona-grounded chat model out.
 
 One room per stage, in the order of the flow; a room uses the ground floor and the rooms before it:
-    config      params.yaml and dvc.yaml
+    config      sections of params.yaml
+    models      models on this machine
     sample      dialogues -> prompts
     generate    prompts -> responses of a pool of models
     score       responses -> values of metrics
     pair        values -> total scores -> preference pairs
     train       pairs -> policies
     evaluate    candidates on the validation prompts
+    workflow    params.yaml as a whole, and dvc.yaml
     report      statistics, tables, figures, the page
     share       export, model card, chat
 
 The ground floor is what several rooms use: errors, records (the rows between stages), prompts
-(the wording and the JSON contract), weights, tables (that users bring), models/ (on this machine),
-processes, value_cache, runner.
+(the wording and the JSON contract), weights, tables (that users bring), processes, value_cache,
+runner.
 """
 
 import logging

@@ -20,9 +20,7 @@ from persodpo.errors import UserError
 from persodpo.generate import AnswerCache, estimate_model
 from persodpo.records import Prompt
 from persodpo.sample import sample_prompts
-from persodpo.workflow import load_params
-from persodpo.workflow.dvc_yaml import synchronise_files
-from persodpo.workflow.profiles import apply_profile
+from persodpo.workflow import apply_profile, load_params, synchronise_files
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)

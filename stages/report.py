@@ -10,7 +10,7 @@ Params  all sections: a result belongs to a whole params.yaml
 
 from persodpo.report import read_sources, write_results
 from persodpo.runner import ARTIFACTS, RESULTS, run_stage
-from persodpo.workflow.params import load_params
+from persodpo.workflow import load_params
 
 
 def main() -> None:

@@ -45,8 +45,11 @@ _SECRET_VALUE = re.compile(
 
 
 class SampledModel(Section):
-    """A model that can give several answers to a prompt."""
+    """A model that is called, and can give several answers to a prompt."""
 
+    backend: str
+    model: Text
+    persona: bool
     temperature: NonNegativeFloat | None
     samples: PositiveInt
 

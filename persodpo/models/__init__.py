@@ -1,4 +1,4 @@
-"""Models on this machine, for the rooms that run them.
+"""models: on this machine, for the rooms that run them.
 
 locations.py        where weights come from: packages, folders, the hub; and their hashes
 loading.py          weights and tokenizers read; failures.py what kept them from it, as one sentence

@@ -20,7 +20,7 @@ from persodpo.report.tables import (
     other_table,
     time_table,
 )
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 SCORERS_NOTE = """\
 What stands behind each metric is set in the section scorers of params.yaml and described in

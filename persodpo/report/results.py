@@ -12,7 +12,7 @@ from persodpo.pair import Scale, evaluated_table, score_table
 from persodpo.records import Evaluated, Response, read_rows
 from persodpo.runner import read_json
 from persodpo.score import Metric, declared_metrics
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 
 class Results(NamedTuple):

@@ -24,7 +24,7 @@ from persodpo.report.results import Results, read_results
 from persodpo.report.summary import BASE, headline, summarise_all
 from persodpo.report.tables import titles
 from persodpo.runner import write_json
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 # Each method is compared with these, where they are candidates.
 AGAINST = (BASE, "dpo")

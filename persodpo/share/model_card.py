@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from persodpo.config.models import TransformersModel
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 PROMPT_FILE = "prompt.txt"
 # What stands in prompt.txt in the place of a persona and a dialogue.

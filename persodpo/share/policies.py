@@ -5,7 +5,7 @@ from pathlib import Path
 from persodpo.errors import UserError
 from persodpo.models.locations import ADAPTER_FILE
 from persodpo.runner import ARTIFACTS, read_json
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 
 def policy_folder(method: str) -> Path:

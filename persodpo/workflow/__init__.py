@@ -11,6 +11,8 @@ It stands behind the stages in the flow, since it knows all their sections; no s
 report depends on it.
 """
 
+from persodpo.workflow.dvc_yaml import synchronise_files
 from persodpo.workflow.params import Params, load_params
+from persodpo.workflow.profiles import apply_profile
 
-__all__ = ["Params", "load_params"]
+__all__ = ["Params", "apply_profile", "load_params", "synchronise_files"]

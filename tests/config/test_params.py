@@ -135,7 +135,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("sample.n_train", 2.5, "sample.n_train must be a valid integer, not 2.5"),
         ("sample", 3, "sample must be a section of keys, not 3"),
         ("models.smollm2_greedy.temperature", -0.1, "models.smollm2_greedy.temperature must be"),
-        ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, revision"),
+        ("models.smollm2_greedy.top_k", 5, "the keys there are backend, model, persona"),
         ("models.golden.model", "x", "models.golden.model is an unknown key"),
         ("models.golden.backend", "magic", "must have a 'backend' of 'transformers', 'openai'"),
         ("models.x", OPENAI | {"base_url": "localhost"}, "base_url: this must be an address"),
@@ -261,7 +261,7 @@ def test_the_scorers_in_the_documentation_are_valid(tmp_path):
     for block in blocks:
         scorers = yaml.safe_load(block)["scorers"]
         path = changed(tmp_path, "scorers", scorers)
-        assert list(load_params(with_weights(path, scorers)).scorers) == list(scorers)
+        assert load_params(with_weights(path, scorers)).scorers.keys() == scorers.keys()
 
 
 def with_weights(path, scorers):

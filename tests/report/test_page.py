@@ -14,9 +14,9 @@ from persodpo.report.page import Block, examples_data, render_page
 from persodpo.score.metric import Metric
 
 METRICS = {
-    "coh": Metric("Coh", low=0, high=1, worst=0, version=1),
-    "c": Metric("C", low=-1, high=1, worst=-1, version=1),
-    "d": Metric("Distance", low=0, high=1, worst=1, version=1, higher_is_better=False),
+    "coh": Metric("Coh", low=0, high=1, worst=0, version=1, needs=()),
+    "c": Metric("C", low=-1, high=1, worst=-1, version=1, needs=()),
+    "d": Metric("Distance", low=0, high=1, worst=1, version=1, needs=(), higher_is_better=False),
 }
 CANDIDATES = [f"candidate_{letter}" for letter in "hgfedcba"]
 SVG = '<svg viewBox="0 0 300 100"><text y="50" fill="currentColor">A figure</text></svg>'

