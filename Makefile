@@ -1,19 +1,26 @@
-# make repro   the whole workflow            make test    all tests
-# make check   style and types              make format  what check would ask for
+# make repro   the whole workflow            make test       all tests
+# make check   style and types              make test-fast  those that take seconds, while you work
+# make format  what check would ask for
 # make table   the last commit's experiments: settings that differ, S_total and failure ratio
 # Each makes the virtual environment in .venv if it is missing or requirements.txt has changed.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test check format table
+.PHONY: repro test test-fast check format table
 
 repro: .venv/installed
 	dvc repro
 	@cat results/table1.md
 
+# Two processes, each with one thread, since most of the time goes into imports and DVC.
+PYTEST = OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed
-	pytest
+	$(PYTEST)
+
+test-fast: .venv/installed
+	$(PYTEST) -m "not slow"
 
 check: .venv/installed
 	ruff check

@@ -27,6 +27,21 @@ settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob
 settings.load_profile("persodpo")
 
 
+# Files of tests that take long, the longest first, so that none is begun when all else is done; the
+# first makes the finished workspace, and the second doesn't wait for it.
+SLOW = ["test_pipeline.py", "test_replay.py", "test_experiments.py", "test_sharing.py",
+        "test_new_metric.py", "test_processes.py", "test_remote.py", "test_training_resume.py",
+        "test_cli.py", "test_cost.py"]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(SLOW)}
+    for item in items:
+        if item.path.name in places:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: places.get(item.path.name, len(SLOW)))
+
+
 def transformers_model(name, **changes) -> TransformersModel:
     values = {"backend": "transformers", "model": str(name), "revision": None, "persona": True,
               "temperature": 0.0, "top_p": 1.0, "seed": 0, "samples": 1, "max_tokens": None,
