@@ -95,5 +95,5 @@ def answer_all_with(raw, patch):
     answer = Answer(raw=raw, finish_reason="json", seconds=0.2)
     patch.setattr(
         conversation_module, "answer_requests",
-        lambda weights, template, requests, size, keep: keep(requests[0], answer),
+        lambda weights, template, requests, size, store: store(requests[0], answer),
     )  # fmt: skip

@@ -37,7 +37,7 @@ from persodpo.models.locations import folder_hash, weights_hash
 from persodpo.models.thoughts import split_thoughts
 from persodpo.records import Answer, FinishReason, Prompt
 
-Keep = Callable[[Request, Answer], None]
+Store = Callable[[Request, Answer], None]
 
 CPU_BATCH_SIZE = 64
 ACCELERATOR_BATCH_SIZE = 128
@@ -111,7 +111,7 @@ class TransformersCaller:
             batch_size = self.params.batch_size
         else:
             batch_size = CPU_BATCH_SIZE if device().type == "cpu" else ACCELERATOR_BATCH_SIZE
-        answer_requests(weights, self.template, requests, batch_size, tally.keep)
+        answer_requests(weights, self.template, requests, batch_size, tally.store)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -123,7 +123,7 @@ def answer_requests(
     template: ChatTemplate,
     requests: Sequence[Request],
     batch_size: int,
-    keep: Keep,
+    store: Store,
 ) -> None:
     """Let a loaded model answer requests that differ in their messages only.
 
@@ -133,7 +133,7 @@ def answer_requests(
         requests: What to answer, at least one.
         batch_size: So many are answered at once; half as many after each time that memory
             runs out.
-        keep: Called with each request and its answer, batch by batch.
+        store: Called with each request and its answer, batch by batch.
 
     Raises:
         UserError: Nothing tells where the model's answers end.
@@ -159,7 +159,7 @@ def answer_requests(
             for (_, request), answer in zip(
                 batch, _answer_batch(weights, template, batch), strict=True
             ):
-                keep(request, answer)
+                store(request, answer)
             del pending[:size]
 
     find_executable_batch_size(

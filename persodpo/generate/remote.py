@@ -186,7 +186,7 @@ class OpenAICaller:
                 self._record_failure(request, failure, tally)
             else:
                 self.failures_in_a_row = 0
-                tally.keep(request, answer)
+                tally.store(request, answer)
                 another = self.served.add(answer)
                 self.ended = self.ended or another or tally.over_budget()
             if self.ended:

@@ -46,7 +46,7 @@ class Caller(Protocol):
         """One request per prompt, in the prompts' order; nothing is called."""
 
     def answer(self, requests: Sequence[Request], tally: Tally) -> None:
-        """Call the model and hand each answer to `tally.keep` as soon as it is received.
+        """Call the model and hand each answer to `tally.store` as soon as it is received.
 
         Called in every process with the same requests; what this one keeps is its share.
         """
@@ -125,7 +125,7 @@ def generate_responses(
     )
     asked = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
     if processes.is_main():
-        _tell_low_cap(name, requests[0].max_tokens, max_words)
+        _warn_low_cap(name, requests[0].max_tokens, max_words)
     cache = AnswerCache()
     # the other processes ask under the main one's lock, and wait for it in from_main
     with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
@@ -138,11 +138,11 @@ def generate_responses(
                 caller.answer(missing, tally)
             tally.combine()
     known |= tally.answers
-    answers = [_as_asked(known[request.key], request) for request in requests]
+    answers = [_with_cut_marked(known[request.key], request) for request in requests]
     keys = [None if request.key in tally.uncached else request.key for request in requests]
     rows = _responses(name, asked, answers, keys, params)
     if processes.is_main():
-        _tell_lost_in_thoughts(name, model, rows)
+        _warn_lost_in_thoughts(name, model, rows)
     return Generated(rows, generation_metrics(rows, tally, price))
 
 
@@ -187,7 +187,7 @@ def _prepare(
     return known, missing, plan, price
 
 
-def _as_asked(answer: Answer, request: Request) -> Answer:
+def _with_cut_marked(answer: Answer, request: Request) -> Answer:
     """A server's answer, cut if it has as many tokens as were allowed, whatever was kept of it."""
     if request.provider != "openai":
         return answer
@@ -257,7 +257,7 @@ def _responses(
     return rows
 
 
-def _tell_low_cap(name: str, max_tokens: int, max_words: int) -> None:
+def _warn_low_cap(name: str, max_tokens: int, max_words: int) -> None:
     """Say so where the prompt allows more words than the tokens will hold."""
     words = int((max_tokens - JSON_TOKENS) / TOKENS_PER_WORD)
     if words < max_words:
@@ -268,7 +268,7 @@ def _tell_low_cap(name: str, max_tokens: int, max_words: int) -> None:
         )
 
 
-def _tell_lost_in_thoughts(name: str, model: ModelParams, rows: Sequence[Response]) -> None:
+def _warn_lost_in_thoughts(name: str, model: ModelParams, rows: Sequence[Response]) -> None:
     """Say so where most answers are empty because their tokens went into thoughts."""
     lost = [row for row in rows if not row.raw.strip() and (row.thoughts or row.reasoning_tokens)]
     if 2 * len(lost) > len(rows):

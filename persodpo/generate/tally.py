@@ -78,7 +78,7 @@ class Tally:
     ) -> None:
         self.bar.close()
 
-    def keep(self, request: Request, answer: Answer) -> None:
+    def store(self, request: Request, answer: Answer) -> None:
         """Put an answer into the cache, and count it."""
         self.cache.put(request, answer)
         self.answers[request.key] = answer
@@ -118,7 +118,7 @@ class Tally:
         self.answers[request.key] = answer
         self.uncached.add(request.key)
         self.refused += 1
-        self._tell(request, f"refused, {answer.error}")
+        self._write(request, f"refused, {answer.error}")
         self.bar.update()
 
     def over_budget(self) -> str | None:
@@ -138,9 +138,9 @@ class Tally:
     def fail(self, request: Request, message: str) -> None:
         """Count a request that stays without an answer, and say why."""
         self.failed += 1
-        self._tell(request, message)
+        self._write(request, message)
 
-    def _tell(self, request: Request, message: str) -> None:
+    def _write(self, request: Request, message: str) -> None:
         prompt = self.prompt_ids[request.key]
         self.bar.write(f"{self.plan.model}, prompt {prompt!r}: {message}", file=sys.stderr)
         self._show()

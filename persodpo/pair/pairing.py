@@ -108,10 +108,10 @@ def select_pairs(table: pd.DataFrame, strategy: Strategy, params: PairingParams)
     pairs = sides[0].merge(sides[1], on="prompt")
     better, worse = pairs["chosen"].to_numpy(), pairs["rejected"].to_numpy()
     margin = score[better] - score[worse]
-    kept = text[better] != text[worse]
+    selected = text[better] != text[worse]
     if strategy != "valid_invalid":
-        kept &= (margin > TOLERANCE) & (margin >= params.margin - TOLERANCE)
-    pairs = pairs.assign(margin=margin)[kept]
+        selected &= (margin > TOLERANCE) & (margin >= params.margin - TOLERANCE)
+    pairs = pairs.assign(margin=margin)[selected]
     source, sources = pd.factorize(_sources(table), sort=True)
     pairs["source_chosen"] = source[pairs["chosen"]]
     pairs["source_rejected"] = source[pairs["rejected"]]
