@@ -24,8 +24,8 @@ from persodpo.workflow.dvc_yaml import (
 )
 from persodpo.workflow.params import load_params
 
-SECTIONS = ["sample", "generate", "models", "pool", "scorers", "scoring", "pairing", "train",
-            "evaluate"]  # fmt: skip
+SECTIONS = ["sample", "generate", "models", "pool", "score", "scorers", "scoring", "pairing",
+            "train", "evaluate"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_stage_refuses_lists_of_another_pool(monkeypatch):
     for stage in ("pair", "report"):
         refuse_stale_lists(stage, params)
     fewer = params.model_copy(update={"pool": params.pool[1:]})
-    with pytest.raises(UserError, match=r"run python -m persodpo\.pipeline, then dvc repro"):
+    with pytest.raises(UserError, match="run python -m persodpo sync, then dvc repro"):
         refuse_stale_lists("pair", fewer)
     refuse_stale_lists("report", fewer)
 
@@ -84,7 +84,7 @@ def test_imports_are_what_python_imports(monkeypatch):
                 if isinstance(node, ast.ImportFrom) and node.col_offset
                 and node.module.startswith("persodpo")]  # fmt: skip
         code = (
-            f"import stages.{script.stem}, sys, os; {'; '.join(sorted(late))}; "
+            f"{'; '.join([f'import stages.{script.stem}, sys, os', *sorted(late)])}; "
             "print(*sorted(os.path.relpath(m.__file__) for n, m in list(sys.modules.items()) "
             "if n.split('.')[0] in ('persodpo', 'stages')))"
         )
