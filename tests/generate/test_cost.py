@@ -77,10 +77,12 @@ def test_the_budget_stops_a_run_that_costs_more_than_estimated(tmp_path):
     assert f"the {kept} answers received are kept" in output
 
 
-def test_offline_forbids_every_call(tmp_path):
+def test_offline_forbids_every_call(tmp_path, tiny_model):
     log = tmp_path / "log"
     with fault_server(log) as url:
         w = RemoteWorkspace(tmp_path, url, 5)
+        w.params["models"]["smollm2_greedy"]["model"] = str(tiny_model)
+        w.write()
         output = w.run(fails=True, PERSODPO_OFFLINE="1")
         assert "error: remote: 5 of 5 answers aren't in the cache, and PERSODPO_OFFLINE" in output
         assert attempts(log) == []

@@ -108,7 +108,8 @@ def test_a_model_with_sliding_windows_is_answered_by_plain_batches(
     )  # fmt: skip
     weights = MistralForCausalLM(config).eval()
     assert read_prompts(weights, [[5, 6, 7], [5, 8, 9]], 4) is None
-    monkeypatch.setattr(local, "load_tokenizer", lambda *_: tokenizer)  # no hub is asked
+    # no hub is asked
+    monkeypatch.setattr("persodpo.models.chat_template.load_tokenizer", lambda *_: tokenizer)
     model = transformers_model("x/y", revision="a" * 40)
     together = raws(answer(weights, tokenizer, model, prompts[:3], generate))
     alone = [raws(answer(weights, tokenizer, model, [p], generate))[0] for p in prompts[:3]]

@@ -43,7 +43,7 @@ CHANGES = {
 @pytest.fixture
 def no_hub(tokenizer, monkeypatch):
     """A Hugging Face id has a tokenizer, which no hub is asked for."""
-    monkeypatch.setattr("persodpo.generate.local.load_tokenizer", lambda *_: tokenizer)
+    monkeypatch.setattr("persodpo.models.chat_template.load_tokenizer", lambda *_: tokenizer)
 
 
 def test_every_ingredient_is_tested():

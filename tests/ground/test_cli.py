@@ -21,9 +21,10 @@ def cache_files(workspace):
     return list((workspace.folder / ".cache/answers").glob("*.jsonl"))
 
 
-def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path):
+def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path, tiny_model):
     with fault_server(tmp_path / "log") as url:
         w = RemoteWorkspace(tmp_path, url, 1)
+        w.params["models"]["smollm2_greedy"]["model"] = str(tiny_model)
         data = (w.folder / "data/focus").absolute()
         data.mkdir()
         rounds = [{"persona": ["I sail."], "turns": [f"Where {i}?"], "golden_answer": f"There {i}."}
