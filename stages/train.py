@@ -32,11 +32,11 @@ class Params(StageParams):
 
 def main(method: str) -> None:
     """Run the stage for one key of train.methods."""
-    # imported late, so that a mistake in params.yaml isn't told after the seconds that TRL takes
-    from persodpo.train import train_policy  # noqa: PLC0415
-
     params = read_params(Params)
     settings = pick(params.train.methods, method, "train.methods")
+    # imported late, so that a mistake is reported before the seconds that TRL takes
+    from persodpo.train import train_policy  # noqa: PLC0415
+
     base = params.models[params.train.model]
     assert isinstance(base, TransformersModel)  # checked before the stage
     run = train_policy(
