@@ -4,10 +4,10 @@
     S_metric = the sum of weight_m * s_m over the metrics m that have a weight
     S_LFC    = w1 * s_length + w2 * s_format      (length-format compliance)
 
-Each metric is normalised to [0, 1]; with weights of a quarter for C, UE, P and Coh S_metric is the
-paper's mean. A metric without a weight is an audit metric, which no score and no pair sees.
-s_format is 1 for a raw text that keeps the JSON contract, else 0. s_length judges the words of the
-answer inside it:
+Each metric is normalised to [0, 1], 1 for the better end; with weights of a quarter for C, UE, P
+and Coh S_metric is the paper's mean. A metric without a weight is an audit metric, which no score
+and no pair sees. s_format is 1 for a raw text that keeps the JSON contract, else 0. s_length judges
+the words of the answer inside it:
 
     quadratic  max(0, 1 - ((words - target) / target)^2), the paper's code's penalty
     bonus      1 up to the target, 0 above it
@@ -114,7 +114,8 @@ def score_table(
     """
     table = table.copy()
     for key, metric in metrics.items():
-        table[f"s_{key}"] = normalise(table[key].fillna(metric.worst), scale.bounds[key])
+        share = normalise(table[key].fillna(metric.worst), scale.bounds[key])
+        table[f"s_{key}"] = share if metric.higher_is_better else 1.0 - share
     table["s_metric"] = sum(params.weights[key] * table[f"s_{key}"] for key in metrics)
     table["s_length"] = length_score(table["words"], scale.target, params.length).where(
         _has_length(table, params.length), 0.0

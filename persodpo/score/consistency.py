@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from persodpo.errors import UserError
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt
 from persodpo.score.judges import NliModel, stance
-from persodpo.score.metric import Judge, Metric, Values, answers_of
+from persodpo.score.metric import Judge, Metric, Prompts, Responses, Values, answers_of
 
 Aggregate = Literal["joint", "mean", "sum"]
 # FoCUS's number of persona sentences, which bounds the sum.
@@ -32,13 +32,7 @@ class Consistency(NliModel):
         label = "C" if self.aggregate == "joint" else f"C ({self.aggregate})"
         return Metric(label, low=-high, high=high, worst=-high, version=2, needs=("persona",))
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`.
 
         Raises:
@@ -49,11 +43,11 @@ class Consistency(NliModel):
             for prompt in prompts:
                 if len(prompt.persona) > MOST_SENTENCES:
                     raise UserError(
-                        f"{where}.aggregate is sum, for personas of up to {MOST_SENTENCES} "
+                        f"{key}.aggregate is sum, for personas of up to {MOST_SENTENCES} "
                         f"sentences, but the one of prompt {prompt.id!r} has "
                         f"{len(prompt.persona)}; take mean."
                     )
-        judge = self.judge(where, batch_tokens)
+        judge = self.judge(key, batch_tokens)
         return score_consistency(prompts, answers_of(responses), judge, self.aggregate)
 
 

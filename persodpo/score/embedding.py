@@ -7,9 +7,9 @@ embeddings of the last turn and the answer, in which a negative cosine counts as
 from collections.abc import Sequence
 from typing import Literal
 
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt
 from persodpo.score.judges import JudgeModel, embedding_judge
-from persodpo.score.metric import Judge, Metric, Values, answers_of
+from persodpo.score.metric import Judge, Metric, Prompts, Responses, Values, answers_of
 
 
 class Embedding(JudgeModel):
@@ -22,15 +22,9 @@ class Embedding(JudgeModel):
         label = "Coh-MiniLM" if "minilm" in self.model.lower() else "Coh-embedding"
         return Metric(label, low=0, high=1, worst=0, version=1, needs=("last_turn",))
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`."""
-        judge = embedding_judge(self, where, batch_tokens)
+        judge = embedding_judge(self, key, batch_tokens)
         return score_embedding_coherence(prompts, answers_of(responses), judge)
 
 

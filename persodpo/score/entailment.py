@@ -8,9 +8,9 @@ arXiv:2410.03198). The second premise may be the dialogue's last turn instead.
 from collections.abc import Sequence
 from typing import Literal
 
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt
 from persodpo.score.judges import NliModel, stance
-from persodpo.score.metric import Judge, Metric, Need, Values, answers_of
+from persodpo.score.metric import Judge, Metric, Need, Prompts, Responses, Values, answers_of
 
 SecondPremise = Literal["golden_answer", "last_turn"]
 
@@ -27,15 +27,9 @@ class Entailment(NliModel):
         needs: tuple[Need, Need] = ("persona", self.second_premise)
         return Metric(label, low=0, high=2, worst=0, version=2, needs=needs)
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`."""
-        judge = self.judge(where, batch_tokens)
+        judge = self.judge(key, batch_tokens)
         return score_entailment(prompts, answers_of(responses), judge, self.second_premise)
 
 

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from persodpo.config.sections import Key, Text
 from persodpo.errors import UserError
-from persodpo.records import Prompt, Response
-from persodpo.score.metric import Metric, Scorer, Values
+from persodpo.records import Prompt
+from persodpo.score.metric import Metric, Prompts, Responses, Scorer, Values
 from persodpo.tables import read_table, refuse_missing_column, rows_of_prompts
 
 
@@ -58,13 +58,7 @@ class Logged(Scorer):
         """See `Scorer.metric`."""
         return Metric(f"{self.label} (logged)", self.low, self.high, self.worst, 1, needs=())
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`.
 
         Raises:
@@ -76,14 +70,14 @@ class Logged(Scorer):
         model = responses[0].model
         if model not in self.files:
             raise UserError(
-                f"{where}.files has no file for {model!r}, so the column {self.column!r} has no "
+                f"{key}.files has no file for {model!r}, so the column {self.column!r} has no "
                 "values for its answers; name one, or take another kind of metric."
             )
         low = self.low if self.lowest_published is None else self.lowest_published
         file = self.files[model]
-        table = read_table(Path(file), f"{where}.files.{model}")
-        refuse_missing_column(table, self.column, file, f"{where}.column")
-        table = rows_of_prompts(table, self.id_column, file, where, prompts)
+        table = read_table(Path(file), f"{key}.files.{model}")
+        refuse_missing_column(table, self.column, file, f"{key}.column")
+        table = rows_of_prompts(table, self.id_column, file, key, prompts)
         return _numbers(table[self.column], prompts, file, low, self.high)
 
     def paths(self) -> list[str]:

@@ -14,6 +14,8 @@ Texts = tuple[str, ...]
 Judgement = list[float] | None
 # From n inputs to n judgements, in their order.
 Judge = Callable[[Sequence[Texts]], list[Judgement]]
+Prompts = Sequence[Prompt]
+Responses = Sequence[Response]
 # One value per answer; None where the metric can't be computed.
 Values = list[float | None]
 # What a metric looks at besides the answer.
@@ -55,17 +57,11 @@ class Scorer(Section):
         """What its values mean under these settings; without loading a model."""
 
     @abstractmethod
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """Score valid responses of one model.
 
         Args:
-            where: The section, such as `params.yaml: scorers.c`, for messages.
+            key: Of the section, such as `params.yaml: scorers.c`, for messages.
             prompts: One per response.
             responses: Shape (n,); each has an answer.
             batch_tokens: So many tokens may be judged at once.
@@ -82,6 +78,6 @@ class Scorer(Section):
         return []
 
 
-def answers_of(responses: Sequence[Response]) -> list[str]:
+def answers_of(responses: Responses) -> list[str]:
     """The answers of valid responses."""
     return [response.answer or "" for response in responses]

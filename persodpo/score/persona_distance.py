@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from persodpo.config.sections import Text
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt
 from persodpo.score.judges import word_vector_judge
-from persodpo.score.metric import Judge, Metric, Scorer, Values, answers_of
+from persodpo.score.metric import Judge, Metric, Prompts, Responses, Scorer, Values, answers_of
 
 
 class PersonaDistance(Scorer):
@@ -25,15 +25,9 @@ class PersonaDistance(Scorer):
         """See `Scorer.metric`."""
         return Metric("P", low=0, high=1, worst=0, version=2, needs=("persona",))
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`."""
-        judge = word_vector_judge(self.vectors, f"{where}.vectors")
+        judge = word_vector_judge(self.vectors, f"{key}.vectors")
         return score_persona_distance(prompts, answers_of(responses), judge)
 
     def paths(self) -> list[str]:

@@ -7,9 +7,9 @@ dialogue. Source: Zhong et al., EMNLP 2022, arXiv:2210.07197.
 from collections.abc import Sequence
 from typing import Literal
 
-from persodpo.records import Prompt, Response
+from persodpo.records import Prompt
 from persodpo.score.judges import JudgeModel, unieval_judge
-from persodpo.score.metric import Judge, Metric, Values, answers_of
+from persodpo.score.metric import Judge, Metric, Prompts, Responses, Values, answers_of
 
 
 class UniEval(JudgeModel):
@@ -21,15 +21,9 @@ class UniEval(JudgeModel):
         """See `Scorer.metric`."""
         return Metric("Coh-UniEval", low=0, high=1, worst=0, version=1, needs=("dialogue",))
 
-    def values(
-        self,
-        where: str,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Response],
-        batch_tokens: int,
-    ) -> Values:
+    def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`."""
-        judge = unieval_judge(self, where, batch_tokens)
+        judge = unieval_judge(self, key, batch_tokens)
         return score_unieval_coherence(prompts, answers_of(responses), judge)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,14 @@ def test_the_scale_of_the_pool_serves_other_responses():
                          METRICS)  # fmt: skip
     assert others["s_p"].tolist() == pytest.approx([0.5, 1, 0])
     assert others["s_length"][0] == 1
+
+
+def test_a_metric_whose_lower_values_are_better():
+    lower = replace(METRICS["p"], worst=1.0, higher_is_better=False)
+    frame, params = table([row(p=0.2), row(p=None)]), settings(weights={"p": 1.0})
+    scale = fit_scale(frame, params, {"p": lower}, 110)
+    result = score_table(frame, scale, params, {"p": lower})
+    assert result["s_p"].tolist() == result["s_metric"].tolist() == pytest.approx([0.8, 0])
 
 
 def test_a_weight_acts_as_it_stands():

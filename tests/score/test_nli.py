@@ -256,6 +256,14 @@ def test_an_adapters_hash_tells_its_base(tmp_path):
         shutil.copytree(tmp_path / f"base{seed}", base, dirs_exist_ok=True)
         hashes.append(folder_hash(adapter))
     assert hashes[0] == hashes[1] != hashes[2]
+    of_hub = []
+    for name, revision in [("owner/a", "a" * 40), ("owner/a", "b" * 40), ("owner/b", "b" * 40)]:
+        file_hash.cache_clear()
+        (adapter / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": name, "revision": revision})
+        )
+        of_hub.append(folder_hash(adapter))
+    assert len(set(of_hub)) == 3
 
 
 def test_a_label_without_pairs_is_told(tmp_path):
