@@ -19,6 +19,8 @@ _MESSAGES = {
     "missing": "is missing",
     "model_type": "Input should be a section of keys",
     "dict_type": "Input should be a section of keys",
+    "model_attributes_type": "Input should be a section of keys",
+    "string_pattern_mismatch": "may only have letters, digits, - and _ in its name",
     "union_tag_invalid": "must have a {discriminator} of {expected_tags}, not {tag!r}",
     "union_tag_not_found": "must have a {discriminator}",
 }

@@ -41,8 +41,15 @@ class Metric:
     high: float
     worst: float
     version: int
-    needs: tuple[Need, ...]
+    needs: tuple[Need, ...] = ()
     higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.worst <= self.high or self.low == self.high:
+            raise ValueError(
+                f"the metric {self.label!r} goes from {self.low:g} to {self.high:g}, and its worst "
+                f"value is {self.worst:g}; low must be below high, and worst from low to high"
+            )
 
 
 class Scorer(Section):

@@ -3,10 +3,12 @@
 Several processes score a share of the responses each.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 
 from persodpo import processes
+from persodpo.errors import UserError
 from persodpo.records import Prompt, Response, Score
 from persodpo.score.kinds import declared_metrics
 from persodpo.score.metric import Scorer, Values
@@ -53,10 +55,11 @@ def _score(
     by_id = {prompt.id: prompt for prompt in prompts}
     valid = [response for response in responses if response.contract == "valid"]
     asked = [by_id[response.id] for response in valid]
-    computed: dict[str, Values] = {
-        key: scorer.values(f"params.yaml: scorers.{key}", asked, valid, batch_tokens)
-        for key, scorer in scorers.items()
-    }
+    computed: dict[str, Values] = {}
+    for key, scorer in scorers.items():
+        where = f"params.yaml: scorers.{key}"
+        computed[key] = scorer.values(where, asked, valid, batch_tokens)
+        _refuse_strange(computed[key], len(valid), where)
     rows = zip(*computed.values(), strict=True)
     of_valid = (dict(zip(computed, row, strict=True)) for row in rows)
     worst: dict[str, float | None] = {
@@ -73,6 +76,16 @@ def _score(
         )
         for response in responses
     ]
+
+
+def _refuse_strange(values: Values, wanted: int, where: str) -> None:
+    """What a new kind of metric may get wrong, told before it spoils a score."""
+    if len(values) != wanted:
+        raise UserError(f"{where} gave {len(values)} values for {wanted} answers.")
+    for value in values:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
+            raise UserError(f"{where} gave {value!r} for an answer; give a number, or None.")
 
 
 def _warn_missing(scores: Sequence[Score], scorers: dict[str, Scorer]) -> None:

@@ -3,7 +3,7 @@
 import functools
 import math
 import re
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from persodpo.models.locations import file_hash, locate
 from persodpo.pair.scoring import Bounds, normalise
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response
-from persodpo.score import declared_metrics
+from persodpo.score import Metric, Scorer, declared_metrics
 from persodpo.score.consistency import score_consistency
 from persodpo.score.embedding import score_embedding_coherence
 from persodpo.score.entailment import score_entailment
@@ -146,6 +146,43 @@ def test_every_metric_is_declared():
 def test_each_kind_is_registered_under_its_name():
     for kind, scorer in KINDS.items():
         assert get_args(scorer.model_fields["kind"].annotation) == (kind,)
+
+
+class Strange(Scorer):
+    """A metric that somebody has begun to write."""
+
+    kind: Literal["strange"] = "strange"
+    given: list
+    worst: float = 0.0
+
+    def metric(self):
+        return Metric("Strange", low=0, high=1, worst=self.worst, version=1)
+
+    def values(self, key, prompts, responses, batch_tokens):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "scorers.new gave 0 values for 1 answers"),
+        ([1.0, 0.5], "scorers.new gave 2 values for 1 answers"),
+        ([True], "scorers.new gave True for an answer; give a number, or None"),
+        (["1"], "scorers.new gave '1' for an answer"),
+        ([math.nan], "scorers.new gave nan for an answer"),
+    ],
+)
+def test_a_metric_that_gives_what_is_no_value_is_named(given, message):
+    scorers = {"new": Strange.model_construct(given=given)}
+    with pytest.raises(UserError, match=re.escape(message)):
+        score([prompt()], [response("a")], scorers)
+
+
+def test_a_metric_of_an_impossible_range_is_named():
+    with pytest.raises(
+        UserError, match=r"scorers\.new: the metric 'Strange' goes from 0 to 1"
+    ):
+        declared_metrics({"new": Strange(given=[], worst=7.0)})
 
 
 def test_the_embedded_nli_on_plain_cases():
