@@ -179,9 +179,7 @@ def test_a_metric_that_gives_what_is_no_value_is_named(given, message):
 
 
 def test_a_metric_of_an_impossible_range_is_named():
-    with pytest.raises(
-        UserError, match=r"scorers\.new: the metric 'Strange' goes from 0 to 1"
-    ):
+    with pytest.raises(UserError, match=r"scorers\.new: the metric 'Strange' goes from 0 to 1"):
         declared_metrics({"new": Strange(given=[], worst=7.0)})
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -59,9 +60,19 @@ def set_params(workspace: Workspace, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def team(finished_workspace, tmp_path_factory) -> Team:
+def own_model(tiny_model, tmp_path_factory) -> Path:
+    """The tiny model elsewhere, since it is moved away while other tests use theirs."""
+    return shutil.copytree(tiny_model, tmp_path_factory.mktemp("own") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def team(finished_workspace, tiny_model, own_model, tmp_path_factory) -> Team:
     folder = tmp_path_factory.mktemp("team")
     team = Team(finished_workspace.copy_to(folder / "first"), folder / "git", folder / "remote")
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        path = team.first.folder / name
+        path.write_text(path.read_text().replace(str(tiny_model), str(own_model)))
+    team.first.commit("a model of its own")
     team.first.run("git", "init", "-q", "--bare", "-b", "main", str(team.repository))
     team.first.run("git", "remote", "add", "origin", str(team.repository))
     (set_up,) = blocks("Set up, once")
@@ -98,20 +109,20 @@ def no_packages(tmp_path_factory, monkeypatch) -> None:
 
 
 @pytest.fixture
-def no_models(no_packages, tiny_model) -> Iterator[None]:
+def no_models(no_packages, own_model) -> Iterator[None]:
     """Nor the model's folder, on which stages depend; so DVC is told to allow what is missing."""
-    away = tiny_model.with_name("away")
-    tiny_model.rename(away)
+    away = own_model.with_name("away")
+    own_model.rename(away)
     yield
-    away.rename(tiny_model)
+    away.rename(own_model)
 
 
-def test_the_models_are_out_of_reach(no_models, second, tiny_model):
+def test_the_models_are_out_of_reach(no_models, second, own_model):
     for package in MODEL_PACKAGES:
         output = second.python("-c", f"import {package}", fails=True)
         assert f"ImportError: {package} is out of reach" in output
-    assert str(tiny_model) in (second.folder / "params.yaml").read_text()
-    assert not tiny_model.exists()
+    assert str(own_model) in (second.folder / "params.yaml").read_text()
+    assert not own_model.exists()
 
 
 def test_nothing_runs_after_a_pull(team, second, no_models):
