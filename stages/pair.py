@@ -24,6 +24,7 @@ from persodpo.pair import (
     pool_metrics,
     read_pool,
     score_table,
+    weighted_metrics,
 )
 from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.runner import ARTIFACTS, run_stage, write_json
@@ -60,9 +61,7 @@ def main() -> None:
     """Run the stage."""
     params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
-    # audit metrics, which have no weight, aren't even read
-    scorers = {key: params.scorers[key] for key in params.scorers if key in params.scoring.weights}
-    metrics = declared_metrics(scorers)
+    metrics = weighted_metrics(declared_metrics(params.scorers), params.scoring.weights)
     pool = read_pool(params.pool, prompts, metrics, ARTIFACTS)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, params.scoring, metrics)

@@ -122,6 +122,13 @@ class RemoteWorkspace:
         }
 
 
+def new_workspace(tmp_path: Path, base_url: str, n: int, **changes: Any) -> RemoteWorkspace:
+    """A workspace in a folder of its own, so that other files may lie beside it."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    return RemoteWorkspace(folder, base_url, n, **changes)
+
+
 @contextlib.contextmanager
 def serve_model(name: str) -> Iterator[tuple[str, str]]:
     """Run `transformers serve` with a model; gives its base_url and the name it serves."""

@@ -54,7 +54,7 @@ class SampledModel(Section):
     samples: PositiveInt
 
     @model_validator(mode="after")
-    def _samples_differ(self) -> Self:
+    def _check_samples(self) -> Self:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(
                 f"samples is {self.samples}, and at temperature 0 all answers to a prompt are the "
@@ -67,9 +67,7 @@ class TransformersModel(SampledModel):
     """A model that answers on this machine (named as `persodpo.models.locations` says)."""
 
     backend: Literal["transformers"]
-    model: Text
     revision: Text | None
-    persona: bool
     temperature: NonNegativeFloat
     top_p: Annotated[float, Field(gt=0, le=1)]
     seed: Seed
@@ -92,11 +90,8 @@ class OpenAIModel(SampledModel):
     """
 
     backend: Literal["openai"]
-    model: Text
     base_url: Text
     api_key_env: str | None
-    persona: bool
-    temperature: NonNegativeFloat | None
     top_p: Annotated[float, Field(gt=0, le=1)] | None
     seed: Seed | None
     max_tokens: PositiveInt | None

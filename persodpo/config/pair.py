@@ -50,7 +50,7 @@ class ScoringParams(Section):
 
     @field_validator("weights")
     @classmethod
-    def _some_weight(cls, value: dict[str, float]) -> dict[str, float]:
+    def _check_weights(cls, value: dict[str, float]) -> dict[str, float]:
         if not any(value.values()):
             raise ValueError("at least one metric must have a weight above 0")
         return value

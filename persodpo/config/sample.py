@@ -1,7 +1,7 @@
 """The section `sample` of `params.yaml`: which dialogues become prompts.
 
 Every key is mandatory; its meaning is explained where its value stands, in
-`params.yaml` or docs/architecture.md.
+`params.yaml` or data/README.md.
 """
 
 from typing import Literal

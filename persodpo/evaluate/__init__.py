@@ -4,6 +4,6 @@ In: `Prompt` rows and a candidate, a baseline or a trained method. Out: `Evaluat
 answers with their scores.
 """
 
-from persodpo.evaluate.run import evaluate_candidate
+from persodpo.evaluate.run import EvaluationParams, evaluate_candidate
 
-__all__ = ["evaluate_candidate"]
+__all__ = ["EvaluationParams", "evaluate_candidate"]

@@ -8,37 +8,51 @@ differs is the training alone.
 from collections.abc import Sequence
 from pathlib import Path
 
+from persodpo.config import StageParams
+from persodpo.config.evaluate import EvaluateParams
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
 from persodpo.config.score import ScoreParams
+from persodpo.config.sections import WordLimit
 from persodpo.generate import generate_responses
 from persodpo.records import Evaluated, Prompt
-from persodpo.score import Scorer, score_responses
+from persodpo.score import Scorers, score_responses
+
+
+class TrainedParams(StageParams):
+    """What an evaluation needs of the training."""
+
+    model: str
+    methods: dict[str, object]
+
+
+class EvaluationParams(StageParams):
+    """What an evaluation needs of params.yaml."""
+
+    evaluate: EvaluateParams
+    generate: GenerateParams
+    models: dict[str, ModelParams]
+    sample: WordLimit
+    score: ScoreParams
+    scorers: Scorers
+    train: TrainedParams
+
+    def candidates(self) -> dict[str, str]:
+        """All candidates, each with its key in `models`; a method has its base model's."""
+        of_methods = dict.fromkeys(self.train.methods, self.train.model)
+        return self.evaluate.baselines | of_methods
 
 
 def evaluate_candidate(
-    name: str,
-    key: str,
-    model: ModelParams,
-    policy: Path | None,
-    prompts: Sequence[Prompt],
-    generate: GenerateParams,
-    scorers: dict[str, Scorer],
-    score: ScoreParams,
-    max_words: int,
+    name: str, policy: Path, prompts: Sequence[Prompt], params: EvaluationParams
 ) -> list[Evaluated]:
     """Let a candidate answer all prompts once, and score the answers.
 
     Args:
-        name: The candidate's name in the results.
-        key: The key in `models` of a baseline, or of the model that a method trained.
-        model: Its section.
-        policy: The folder of a trained method's policy; None for a baseline.
+        name: A key of `evaluate.baselines` or of `train.methods`.
+        policy: The folder of a trained method's policy; a baseline has none.
         prompts: What to answer.
-        generate: How.
-        scorers: The metrics, by their keys.
-        score: How answers are scored.
-        max_words: The most words an answer may have.
+        params: How.
 
     Returns:
         One row per prompt, in the prompts' order.
@@ -46,9 +60,18 @@ def evaluate_candidate(
     Raises:
         UserError: The candidate's model can't be found.
     """
-    generated = generate_responses(key, model, prompts, generate, max_words, policy, samples=1)
+    key = params.candidates()[name]
+    generated = generate_responses(
+        key,
+        params.models[key],
+        prompts,
+        params.generate,
+        params.sample.max_words,
+        policy if name in params.train.methods else None,
+        samples=1,
+    )
     responses = [row.model_copy(update={"model": name}) for row in generated.responses]
-    scores = score_responses(prompts, responses, scorers, score.batch_tokens)
+    scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
     return [
         Evaluated(response=response, score=score)
         for response, score in zip(responses, scores, strict=True)

@@ -11,7 +11,7 @@ In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and
 from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
 from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts
 from persodpo.pair.pool import evaluated_table, read_pool
-from persodpo.pair.scoring import Scale, fit_scale, score_table
+from persodpo.pair.scoring import Scale, fit_scale, score_table, weighted_metrics
 
 __all__ = [
     "Scale",
@@ -25,4 +25,5 @@ __all__ = [
     "pool_metrics",
     "read_pool",
     "score_table",
+    "weighted_metrics",
 ]

@@ -32,6 +32,13 @@ from persodpo.records import Row
 from persodpo.score import Metric
 
 
+def weighted_metrics(
+    metrics: Mapping[str, Metric], weights: Mapping[str, float]
+) -> dict[str, Metric]:
+    """The metrics that form S_metric, in their order; all others are audit metrics."""
+    return {key: metric for key, metric in metrics.items() if key in weights}
+
+
 class Bounds(Row):
     """The values of a metric that become 0 and 1."""
 

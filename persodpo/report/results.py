@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.pair import Scale, evaluated_table, score_table
+from persodpo.pair import Scale, evaluated_table, score_table, weighted_metrics
 from persodpo.records import Evaluated, Response, read_rows
 from persodpo.runner import read_json
 from persodpo.score import Metric, declared_metrics
@@ -77,7 +77,7 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
             prompts, each once.
     """
     metrics = declared_metrics(params.scorers)
-    weighted = {key: metric for key, metric in metrics.items() if key in params.scoring.weights}
+    weighted = weighted_metrics(metrics, params.scoring.weights)
     for key in metrics.keys() - weighted.keys():
         metrics[key] = replace(metrics[key], label=f"{metrics[key].label} (audit)")
     scale = Scale.model_validate(read_json(artifacts / "pairs/scale.json"))

@@ -10,8 +10,8 @@ In: `Prompt` and `Response` rows, the section `scorers`. Out: `Score` rows, a va
     train_nli/     training of NLI classifiers, the judges of C and UE
 
 A kind says which texts it lays before its judge and turns the judgements into one value per
-answer. What its values mean (`Metric`) can be read without any model library. docs/metrics.md says
-how to add one.
+answer. What its values mean (`Metric`) can be read without any model library. docs/new_metric.md
+says how to add one.
 """
 
 from persodpo.score.kinds import Scorers, declared_metrics

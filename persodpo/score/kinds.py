@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from persodpo.config.sections import Key
-from persodpo.errors import UserError
 from persodpo.score.consistency import Consistency
 from persodpo.score.embedding import Embedding
 from persodpo.score.entailment import Entailment
@@ -42,16 +41,8 @@ def declared_metrics(scorers: dict[str, Scorer]) -> dict[str, Metric]:
     """What the values of each metric mean, by its key in `scorers`.
 
     Metrics with the same label are told apart by their keys.
-
-    Raises:
-        UserError: A metric's range or worst value is impossible.
     """
-    metrics = {}
-    for key, scorer in scorers.items():
-        try:
-            metrics[key] = scorer.metric()
-        except ValueError as error:
-            raise UserError(f"params.yaml: scorers.{key}: {error}.") from error
+    metrics = {key: scorer.metric() for key, scorer in scorers.items()}
     labels = [metric.label for metric in metrics.values()]
     return {
         key: replace(metric, label=f"{metric.label} [{key}]")

@@ -41,12 +41,7 @@ class Logged(Scorer):
     lowest_published: float | None
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.low <= self.worst <= self.high or self.low == self.high:
-            raise ValueError(
-                f"low is {self.low:g}, worst {self.worst:g}, high {self.high:g}; worst must be "
-                "from low to high, and low below high"
-            )
+    def _check_lowest(self) -> Self:
         if self.lowest_published is not None and self.lowest_published > self.low:
             raise ValueError(
                 f"lowest_published is {self.lowest_published:g}, above low, which is "
@@ -56,7 +51,7 @@ class Logged(Scorer):
 
     def metric(self) -> Metric:
         """See `Scorer.metric`."""
-        return Metric(f"{self.label} (logged)", self.low, self.high, self.worst, 1, needs=())
+        return Metric(f"{self.label} (logged)", self.low, self.high, self.worst, version=1)
 
     def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`.

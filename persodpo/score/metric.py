@@ -3,7 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from persodpo.config.sections import Section
 from persodpo.records import Prompt, Response
@@ -45,10 +47,11 @@ class Metric:
     higher_is_better: bool = True
 
     def __post_init__(self) -> None:
+        """Refuse an impossible range."""
         if not self.low <= self.worst <= self.high or self.low == self.high:
             raise ValueError(
-                f"the metric {self.label!r} goes from {self.low:g} to {self.high:g}, and its worst "
-                f"value is {self.worst:g}; low must be below high, and worst from low to high"
+                f"low is {self.low:g}, worst {self.worst:g}, high {self.high:g}; worst must be "
+                "from low to high, and low below high"
             )
 
 
@@ -58,6 +61,11 @@ class Scorer(Section):
     A kind of metric is a class below this one, with its settings as fields, in a module of its
     own. It is registered in `persodpo.score.kinds`.
     """
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        self.metric()
+        return self
 
     @abstractmethod
     def metric(self) -> Metric:

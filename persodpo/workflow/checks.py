@@ -4,7 +4,6 @@ A check can end a stage and change no result. So `persodpo.runner` imports this 
 name, and it is no dependency of a stage: a new rule or another message re-runs nothing.
 """
 
-from persodpo.score import declared_metrics
 from persodpo.workflow.dvc_yaml import GATHERING, refuse_stale_lists
 from persodpo.workflow.params import load_params
 
@@ -19,6 +18,5 @@ def check_workflow(stage: str) -> None:
         UserError: See `load_params` and `refuse_stale_lists`.
     """
     params = load_params()
-    declared_metrics(params.scorers)
     if stage in GATHERING:
         refuse_stale_lists(stage, params)

@@ -11,6 +11,7 @@ Comments and all else stay as they are.
 """
 
 import ast
+import functools
 import io
 import sys
 from collections.abc import Iterable, Mapping
@@ -128,10 +129,12 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
 
 
 def _warn_of_unwatched(stages: Mapping[str, Any], params: Params) -> None:
-    """Say so where a stage reads a local file or folder that DVC doesn't know of."""
-    for name, files in fan_in_files(params).items():
-        declared = stages[name].get("do", stages[name])["deps"]
-        for file in files:
+    """Say so where a stage reads a file, a folder or a module that DVC doesn't know of."""
+    fan_in = fan_in_files(params)
+    for name, stage in stages.items():
+        body = stage.get("do", stage)
+        declared = body["deps"]
+        for file in [*fan_in.get(name, []), *source_files(_script(body["cmd"]))]:
             if not file.startswith("artifacts/") and file not in declared:
                 sys.stderr.write(
                     f"{file}: DVC doesn't watch it for the stage {name}, so a change of it runs "
@@ -218,7 +221,7 @@ def imported_files(script: Path) -> list[Path]:
         if file in sources:
             continue
         sources.add(file)
-        for module in _imports(file):
+        for module in _imports(file.read_text(encoding="utf-8")):
             parts = module.split(".")
             if parts[0] == PACKAGE:
                 # `from a.b import c` imports a, a.b and, if c is a module, a.b.c
@@ -232,9 +235,13 @@ def imported_files(script: Path) -> list[Path]:
     return sorted(sources)
 
 
-def _imports(file: Path) -> Iterable[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+@functools.cache
+def _imports(source: str) -> tuple[str, ...]:
+    """The names that a module's source imports, with those of functions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(names)

@@ -108,10 +108,6 @@ class Params(Section):
         assert isinstance(model, TransformersModel)  # checked by _check_references
         return model
 
-    def needed_pair_sets(self) -> set[str]:
-        """The pair sets that a method is trained on."""
-        return {method.pairs for method in self.train.methods.values()}
-
     def candidates(self) -> list[str]:
         """The rows of the results: baselines first, then methods."""
         return [*self.evaluate.baselines, *self.train.methods]

@@ -340,23 +340,3 @@ def test_the_default_allows_no_more_words_than_its_tokens_hold():
     params = load_params(ROOT / "params.yaml")
     assert params.generate.max_tokens >= 10 + 1.4 * params.sample.max_words
     assert params.generate.dtype == params.train.dtype == "float32"
-
-
-def test_several_samples_of_a_prompt(tiny_model, prompts, generate, tmp_path, monkeypatch):
-    """Each drawn by itself and cached by itself; a further one costs one call per prompt."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    model = transformers_model(tiny_model, temperature=1.0, samples=2)
-    two = generate_responses("m", model, prompts, generate, 110)
-    assert [(r.id, r.sample) for r in two.responses] == [(p.id, n) for p in prompts for n in (0, 1)]
-    pairs = zip(two.responses[::2], two.responses[1::2], strict=True)
-    assert all(first.raw != second.raw for first, second in pairs)
-    assert (two.metrics["prompts"], two.metrics["responses"]) == (len(prompts), 2 * len(prompts))
-    assert two.metrics["calls"] == 2 * len(prompts)
-
-    three = model.model_copy(update={"samples": 3})
-    more = generate_responses("m", three, prompts, generate, 110)
-    assert (more.metrics["cache_hits"], more.metrics["calls"]) == (2 * len(prompts), len(prompts))
-    assert [r for r in more.responses if r.sample < 2] == two.responses
-    # a candidate of the evaluation answers once, as the first sample does
-    once = generate_responses("m", model, prompts, generate, 110, samples=1)
-    assert once.responses == two.responses[::2]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persodpo.config.generate import GenerateParams
 from persodpo.generate.local import TransformersCaller
 from persodpo.generate.remote import OpenAICaller
-from persodpo.generate.request import Message, Request, sample_requests, unique
+from persodpo.generate.request import Message, Request, unique
 
 BASE = Request(
     provider="openai", base_url="http://a/v1", model="m", revision="r", weights="w", adapter="a",
@@ -163,19 +163,6 @@ def test_a_pinned_revision_is_in_the_key(prompts, generate, no_hub):
         for digit in "ab"
     )
     assert not one & two
-
-
-@pytest.mark.parametrize("seed", [7, None])
-def test_each_sample_is_a_request_of_its_own(prompts, generate, seed):
-    """With the next seed, since a server answers the same request with the same seed alike."""
-    requests = OpenAICaller("m", openai_model(seed=seed), generate).requests(prompts, 110)
-    several = sample_requests(requests, 3)
-    assert several[::3] == requests
-    assert len({request.key for request in several}) == len(several) == 3 * len(prompts)
-    assert len({request.random_seed for request in several}) == len(several)
-    seeds = [7, 8, 9] if seed else [None] * 3
-    assert [request.seed for request in several] == seeds * len(prompts)
-    assert sample_requests(requests, 1) == requests
 
 
 def test_own_random_numbers_depend_on_what_is_sampled_only(prompts, generate, no_hub):

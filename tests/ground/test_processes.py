@@ -19,7 +19,8 @@ from remote_workspace import RemoteWorkspace, attempts, fault_server
 from workspace import Workspace
 
 from persodpo import processes
-from persodpo.evaluate.run import evaluate_candidate
+from persodpo.config import read_params
+from persodpo.evaluate import EvaluationParams, evaluate_candidate
 from persodpo.generate.run import generate_responses
 from persodpo.models import loading
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows
@@ -173,10 +174,8 @@ def test_evaluate(workspace, alone):
     prompts = read_rows(workspace.folder / "artifacts/prompts/valid.jsonl", Prompt)
     workspace.python("-m", *LAUNCH, "stages.evaluate", "base")
     rows = read_rows(workspace.folder / "artifacts/evaluations/base.jsonl", Evaluated)
-    expected = evaluate_candidate(
-        "base", "smollm2_greedy", alone.models["smollm2_greedy"], None, prompts, alone.generate,
-        alone.scorers, alone.score, alone.sample.max_words,
-    )  # fmt: skip
+    params = read_params(EvaluationParams, workspace.folder / "params.yaml")
+    expected = evaluate_candidate("base", workspace.folder, prompts, params)
     assert [without_time(row.response) for row in rows] == [
         without_time(row.response) for row in expected
     ]

@@ -8,6 +8,7 @@ The functions here make a judge that loads its model when the first input comes 
 judged before; so a stage whose judgements are all stored imports no model library.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -15,10 +16,14 @@ from pydantic import Field
 from persodpo.config.sections import Text
 from persodpo.models.locations import identity
 from persodpo.score.judges.judgements import BatchJudge, cached_judge
+from persodpo.score.judges.word_vectors import WordVectorJudge, load_word_vectors, vectors_hash
 from persodpo.score.metric import Judge, Judgement, Scorer
 
-# Counts the changes of each judge here that change judgements.
-NLI_VERSION = EMBEDDING_VERSION = UNIEVAL_VERSION = WORD_VECTORS_VERSION = 1
+# Each counts the changes of a judge here that change its judgements.
+NLI_VERSION = 1
+EMBEDDING_VERSION = 1
+UNIEVAL_VERSION = 1
+WORD_VECTORS_VERSION = 1
 
 
 class JudgeModel(Scorer):
@@ -39,16 +44,14 @@ class NliModel(JudgeModel):
 
     def judge(self, where: str, batch_tokens: int) -> Judge:
         """The classifier; metrics share judgements where they share a model."""
-        key = f"{where}.model"
 
-        def load() -> BatchJudge:
+        def load(name: str, revision: str | None, key: str) -> BatchJudge:
             from persodpo.score.judges.nli import NliJudge  # noqa: PLC0415
 
-            return NliJudge(self.model, self.revision, self.labels, batch_tokens, key)
+            return NliJudge(name, revision, self.labels, batch_tokens, key)
 
-        weights = identity(self.model, self.revision, key)
-        return cached_judge(
-            {"judge": "nli", "version": NLI_VERSION, "labels": self.labels, **weights}, load
+        return _judge(
+            {"judge": "nli", "version": NLI_VERSION, "labels": self.labels}, self, where, load
         )
 
 
@@ -60,41 +63,44 @@ def stance(judgement: Judgement) -> int:
 
 def embedding_judge(section: JudgeModel, where: str, batch_tokens: int) -> Judge:
     """Gives the cosine of two texts' sentence embeddings."""
-    model, key = (section.model, section.revision), f"{where}.model"
 
-    def load() -> BatchJudge:
+    def load(name: str, revision: str | None, key: str) -> BatchJudge:
         from persodpo.score.judges.embeddings import EmbeddingJudge  # noqa: PLC0415
 
-        return EmbeddingJudge(*model, batch_tokens, key)
+        return EmbeddingJudge(name, revision, batch_tokens, key)
 
-    return cached_judge(
-        {"judge": "embedding", "version": EMBEDDING_VERSION, **identity(*model, key)}, load
-    )
+    return _judge({"judge": "embedding", "version": EMBEDDING_VERSION}, section, where, load)
 
 
 def unieval_judge(section: JudgeModel, where: str, batch_tokens: int) -> Judge:
     """Gives P(Yes) / (P(Yes) + P(No)) of an answer and the turns before it."""
-    model, key = (section.model, section.revision), f"{where}.model"
 
-    def load() -> BatchJudge:
+    def load(name: str, revision: str | None, key: str) -> BatchJudge:
         from persodpo.score.judges.unieval import UniEvalJudge  # noqa: PLC0415
 
-        return UniEvalJudge(*model, batch_tokens, key)
+        return UniEvalJudge(name, revision, batch_tokens, key)
 
-    return cached_judge(
-        {"judge": "unieval", "version": UNIEVAL_VERSION, **identity(*model, key)}, load
-    )
+    return _judge({"judge": "unieval", "version": UNIEVAL_VERSION}, section, where, load)
+
+
+def _judge(
+    asked: dict[str, object],
+    section: JudgeModel,
+    where: str,
+    load: Callable[[str, str | None, str], BatchJudge],
+) -> Judge:
+    """A judge by a checkpoint, told from others by what is asked of it and by its weights."""
+    model = (section.model, section.revision, f"{where}.model")
+    return cached_judge(asked | identity(*model), lambda: load(*model))
 
 
 def word_vector_judge(vectors: str, key: str) -> Judge:
     """Gives the cosine of two texts' mean word vectors."""
-    from persodpo.score.judges import word_vectors  # noqa: PLC0415
-
     return cached_judge(
         {
             "judge": "word vectors",
             "version": WORD_VECTORS_VERSION,
-            "weights": word_vectors.vectors_hash(vectors, key),
+            "weights": vectors_hash(vectors, key),
         },
-        lambda: word_vectors.WordVectorJudge(word_vectors.load_word_vectors(vectors, key)),
+        lambda: WordVectorJudge(load_word_vectors(vectors, key)),
     )

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from gensim.models import KeyedVectors
 from numpy.typing import NDArray
 
 from persodpo.errors import UserError
@@ -47,6 +46,9 @@ def load_word_vectors(name: str, key: str) -> WordVectors:
         matrix, index = _packaged(name, key)
         words = pd.read_parquet(index)["index"]
         return WordVectors({word: row for row, word in enumerate(words)}, np.load(matrix))
+    # imported late, because gensim takes a second that packaged vectors need not wait
+    from gensim.models import KeyedVectors  # noqa: PLC0415
+
     path = _existing(name, key)
     binary = ".bin" in path.suffixes
     try:
