@@ -38,6 +38,8 @@ def test_the_page_adds_a_metric(workspace):
     section, weight = YAML
     params = workspace.folder / "params.yaml"
     insert(params, "\nscorers:\n", section)
+    forgotten = workspace.python("-m", "stages.pair")
+    assert f"{file}: DVC doesn't watch it for the stage score" in forgotten
     output = workspace.run("bash", "-ec", COMMANDS)
     assert "generate" not in workspace.stages_run(output)
     assert "train" not in workspace.stages_run(output)
