@@ -9,9 +9,10 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
-from remote_workspace import REMOTE
+from remote_workspace import REMOTE, RemoteWorkspace
 from tiny_models import make_chat_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+from warm_python import warm_python
 from workspace import ROOT, Workspace
 
 from persodpo.config.generate import GenerateParams
@@ -26,12 +27,15 @@ from persodpo.workflow.params import load_params
 settings.register_profile("persodpo", deadline=None, max_examples=60, print_blob=True)
 settings.load_profile("persodpo")
 
+RemoteWorkspace.python = staticmethod(warm_python)
 
-# Files of tests that take long, the longest first, so that none is begun when all else is done; the
-# first makes the finished workspace, and the second doesn't wait for it.
-SLOW = ["test_pipeline.py", "test_replay.py", "test_experiments.py", "test_sharing.py",
-        "test_new_metric.py", "test_processes.py", "test_remote.py", "test_training_resume.py",
-        "test_cli.py", "test_cost.py"]  # fmt: skip
+
+# Files of tests that take long. The first makes the finished workspace, and those that copy it come
+# last, so that none waits for it.
+SLOW = ["test_pipeline.py", "test_processes.py", "test_remote.py", "test_training_resume.py",
+        "test_remote_replies.py", "test_cli.py", "test_cost.py", "test_loading.py",
+        "test_generation.py", "test_replay.py", "test_experiments.py", "test_sharing.py",
+        "test_new_metric.py"]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from ruamel.yaml import YAML
+from warm_python import warm_python
 
 from persodpo.config.reading import PARAMS_FILE
 
@@ -65,15 +65,15 @@ class Workspace:
         return type(self)(folder)
 
     def python(self, *arguments: str, fails: bool = False) -> str:
-        return self.run(sys.executable, *arguments, fails=fails)
+        return self.run("python", *arguments, fails=fails)
 
     def run(self, *command: str, fails: bool = False) -> str:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        warm_python()  # DVC's stages find it in PATH
         identity = {f"GIT_{who}_{what}": "tester@example.org"
                     for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, check=False,
-            env=os.environ | identity | {"PATH": path},
+            env=os.environ | identity,
         )  # fmt: skip
         output = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, output

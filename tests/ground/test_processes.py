@@ -7,7 +7,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -16,6 +15,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from remote_workspace import RemoteWorkspace, attempts, fault_server
+from warm_python import warm_python
 from workspace import Workspace
 
 from persodpo import processes
@@ -33,10 +33,18 @@ LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "
           "-m"]  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def launched_python():
+    """Which Python the launcher starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON_EXEC", warm_python())
+        yield
+
+
 def launch(folder, *arguments):
     """The exit status and the output of two processes, which must end before long."""
     done = subprocess.run(
-        [sys.executable, "-m", *LAUNCH, *arguments], cwd=folder, timeout=120, check=False,
+        [warm_python(), "-m", *LAUNCH, *arguments], cwd=folder, timeout=120, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip

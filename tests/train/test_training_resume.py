@@ -21,6 +21,7 @@ from tiny_trainings import (
     train_params,
     weights,
 )
+from warm_python import warm_python
 
 from persodpo.config.train import MethodParams
 from persodpo.train.checkpoints import last_checkpoint
@@ -110,12 +111,13 @@ def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
     assert not any(checkpoints.glob("*/"))
 
 
-def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted):
+def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted, monkeypatch):
+    monkeypatch.setenv("PYTHON_EXEC", warm_python())
     root = tmp_path / "two"
     root.mkdir()
     (root / "training.py").write_text(TRAINING)
-    accelerate = Path(sys.executable).parent / "accelerate"
-    launch = [accelerate, "launch", "--multi_gpu", "--num_processes", "2"]
+    launch = [warm_python(), "-m", "accelerate.commands.launch", "--multi_gpu",
+              "--num_processes", "2"]  # fmt: skip
     finish(start(tiny_model, root / "policy", root, 0, *launch))
     log = pd.read_csv(root / "policy.csv")
     assert (log["processes"] == 2).all()

@@ -4,7 +4,6 @@ import ast
 import json
 import shutil
 import subprocess
-import sys
 from contextlib import chdir
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
+from warm_python import warm_python
 
 from persodpo.errors import UserError
 from persodpo.records import Evaluated, read_rows
@@ -88,7 +88,7 @@ def test_imports_are_what_python_imports(monkeypatch):
             "print(*sorted(os.path.relpath(m.__file__) for n, m in list(sys.modules.items()) "
             "if n.split('.')[0] in ('persodpo', 'stages')))"
         )
-        command = [sys.executable, "-c", code]
+        command = [warm_python(), "-c", code]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert set(output.split()) - {"stages/__init__.py"} == found
 
