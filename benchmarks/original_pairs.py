@@ -41,15 +41,15 @@ def unwrap(raw: str) -> tuple[bool, str | None]:
 
 def scored(logs: pd.DataFrame, *, cut_mean: bool = True, rounded: bool = True) -> pd.DataFrame:
     """The responses that have an answer, with their `score`; the code cuts and rounds."""
-    kept = logs[logs["answer"].notna()].copy()
-    words = kept["answer"].str.split().str.len()
+    answered = logs[logs["answer"].notna()].copy()
+    words = answered["answer"].str.split().str.len()
     target = int(words.mean()) if cut_mean else words.mean()
     length = np.maximum(0, 1 - ((words - target) / target) ** 2)
-    kept["score"] = LENGTH_WEIGHT * (length.round(3) if rounded else length)
+    answered["score"] = LENGTH_WEIGHT * (length.round(3) if rounded else length)
     for column, weight in WEIGHTS.items():
-        low, high = kept[column].min(), kept[column].max()
-        kept["score"] += weight * (kept[column] - low) / (high - low)
-    return kept
+        low, high = answered[column].min(), answered[column].max()
+        answered["score"] += weight * (answered[column] - low) / (high - low)
+    return answered
 
 
 Pairs = set[tuple[int, str, str]]

@@ -87,8 +87,8 @@ def _coherence(coh: Scorer) -> Coherence:
         )
 
         def by_embedding(prompt: Prompt, answer: str) -> float:
-            turn, said = encoder.encode(prompt.turns[-1]), encoder.encode(answer)
-            return max(float(cosine_similarity([turn], [said])[0][0]), 0.0)
+            turn, given = encoder.encode(prompt.turns[-1]), encoder.encode(answer)
+            return max(float(cosine_similarity([turn], [given])[0][0]), 0.0)
 
         return by_embedding
 

@@ -76,10 +76,10 @@ def unieval(inputs: int = 100, limit: int = 160) -> None:
                             for item, e in zip(items, expected, strict=True))  # fmt: skip
                 echo(f"batches of {size:5} tokens, {order:8}: largest difference {worst:.1e}")
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        kept = [fit(turns, response, tokenizer, limit) for response, *turns in items]
+        fitted = [fit(turns, response, tokenizer, limit) for response, *turns in items]
         longer = sum(k != question(turns, response)
-                     for k, (response, *turns) in zip(kept, items, strict=True))  # fmt: skip
-        newest = sum(k.strip().endswith(item[-1]) for k, item in zip(kept, items, strict=True))
+                     for k, (response, *turns) in zip(fitted, items, strict=True))  # fmt: skip
+        newest = sum(k.strip().endswith(item[-1]) for k, item in zip(fitted, items, strict=True))
         echo(f"limit {limit} tokens: {longer} of {inputs} inputs are cut; the newest turn survives "
              f"whole in {newest} of {inputs}")  # fmt: skip
 

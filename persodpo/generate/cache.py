@@ -8,7 +8,7 @@ process loses no answer that it received. (A power cut can take the last seconds
 answers; half a line that it leaves is passed over.) An entry is served only if it
 holds the very request that is asked.
 
-Errors are never kept: only what a model said is.
+Errors are never cached: only what a model said is.
 """
 
 import contextlib
@@ -172,12 +172,12 @@ class AnswerCache:
                     busy.append(path)
                     continue
                 lines = list(_checked_lines(path))
-                kept = [line.text for line in lines if not unwanted(line)]
-                if lines and not kept:  # an empty file may be one that is just being made
+                wanted = [line.text for line in lines if not unwanted(line)]
+                if lines and not wanted:  # an empty file may be one that is just being made
                     path.unlink()
-                elif len(kept) < len(lines):
+                elif len(wanted) < len(lines):
                     with atomic_file(path) as remaining:
-                        remaining.writelines(kept)
+                        remaining.writelines(wanted)
         return busy
 
     def _files(self) -> list[Path]:

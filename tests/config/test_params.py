@@ -168,7 +168,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("nonsense", {}, "nonsense is an unknown key; the keys there are launch, sample"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(tmp_path, key, value, message):
+def test_a_mistake_is_reported_in_one_sentence(tmp_path, key, value, message):
     path = changed(tmp_path, key, value)
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         load_params(path)

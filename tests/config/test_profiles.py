@@ -82,7 +82,7 @@ def test_changes_are_not_lost(clean):
         (["paper", "--logs", "tests"], "it needs no published files; leave --logs out"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(clean, arguments, message):
+def test_a_mistake_is_reported_in_one_sentence(clean, arguments, message):
     output = clean.python("-m", "persodpo", "profile", *arguments, fails=True)
     assert message in output
     assert "Traceback" not in output

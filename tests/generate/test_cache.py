@@ -28,11 +28,11 @@ def requests(generate):
 def test_an_answer_comes_back_as_it_was(tmp_path, requests):
     cache = AnswerCache(tmp_path / "answers")
     assert cache.get(requests[0]) is None
-    said = answer('{"response": "Ünïcödé \u2028 \\ud83d"}\n\n')
-    cache.put(requests[0], said)
+    given = answer('{"response": "Ünïcödé \u2028 \\ud83d"}\n\n')
+    cache.put(requests[0], given)
     cache.put(requests[0], answer("too late"))
     for reader in (cache, AnswerCache(tmp_path / "answers")):
-        assert reader.get(requests[0]) == said
+        assert reader.get(requests[0]) == given
         assert reader.get(requests[1]) is None
 
 
@@ -134,7 +134,7 @@ def test_an_entry_that_was_moved_is_found_again(tmp_path, requests):
     assert reader.get(requests[1]) is None
 
 
-def test_a_full_disk_is_told(tmp_path, requests, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, requests, monkeypatch):
     cache = AnswerCache(tmp_path)
     cache.put(requests[0], answer())
     os.close(cache._file)
@@ -149,8 +149,8 @@ def test_removing_leaves_a_running_processs_file_alone(tmp_path, requests):
     assert AnswerCache(tmp_path).remove(lambda line: True) == list(tmp_path.iterdir())
     writer.put(requests[1], answer())
     del writer
-    kept = AnswerCache(tmp_path)
-    assert kept.remove(lambda line: line.entry.key == requests[0].key) == []
+    cache = AnswerCache(tmp_path)
+    assert cache.remove(lambda line: line.entry.key == requests[0].key) == []
     assert [line.entry.key for line in AnswerCache(tmp_path).lines()] == [requests[1].key]
     assert AnswerCache(tmp_path).remove(lambda line: True) == []
     assert list(tmp_path.iterdir()) == []

@@ -37,7 +37,7 @@ def test_a_model_without_a_price_is_refused(prices):
         read_price(prices, "x", model)
 
 
-def test_a_broken_price_list_is_told(prices):
+def test_a_broken_price_list_is_reported(prices):
     prices.write_text(prices.read_text().replace('"input": 1.0', '"input": "cheap"'))
     with pytest.raises(UserError, match=r"prices\.yaml: prices\.0\.input: input should be a valid"):
         read_price(prices, "x", openai_model())
@@ -72,9 +72,9 @@ def test_the_budget_stops_a_run_that_costs_more_than_estimated(tmp_path):
         w.write()
         output = w.run(fails=True)
     assert "although less was estimated; the" in output
-    kept = len(w.cached())
-    assert 10 < kept < 100
-    assert f"the {kept} answers received are kept" in output
+    cached = len(w.cached())
+    assert 10 < cached < 100
+    assert f"the {cached} answers received are kept" in output
 
 
 def test_offline_forbids_every_call(tmp_path, tiny_model):

@@ -321,13 +321,13 @@ def test_tokens_that_went_into_thoughts_on_this_machine(
     plain = generate_responses("m", transformers_model(chat_model), prompts[:2], generate, 60)
     assert all(row.thoughts for row in rows)
     assert all(row.raw and row.thoughts is None for row in plain.responses)
-    told = capsys.readouterr().err
-    assert "models.m: 2 of 2 answers are empty, because their tokens went into thoughts" in told
-    assert "by models.m.chat_template_kwargs" in told
+    warnings = capsys.readouterr().err
+    assert "models.m: 2 of 2 answers are empty, because their tokens went into thoughts" in warnings
+    assert "by models.m.chat_template_kwargs" in warnings
 
 
 @pytest.mark.parametrize(("max_tokens", "is_told"), [(94, False), (93, True)])
-def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_told(
+def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_reported(
     tiny_model, prompts, generate, capsys, max_tokens, is_told
 ):
     """A word takes about 1.4 tokens and the format 10, so 60 words want 94."""

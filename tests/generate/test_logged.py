@@ -89,7 +89,9 @@ def test_the_contract_is_a_setting(table, tmp_path, prompts, generate):
         ),
     ],
 )
-def test_what_does_not_fit_is_told(table, tmp_path, prompts, generate, change, settings, message):
+def test_what_does_not_fit_is_reported(
+    table, tmp_path, prompts, generate, change, settings, message
+):
     with pytest.raises(UserError, match=message):
         answers(change(table), tmp_path / "log.csv", prompts, generate, **settings)
 
@@ -159,7 +161,7 @@ def test_thoughts_in_a_published_response(tmp_path, prompts, generate):
     assert row.thoughts == '<think>Shorter: {"response": "No."}</think>'
 
 
-def test_a_file_that_is_no_table_is_told(tmp_path, prompts, generate):
+def test_a_file_that_is_no_table_is_reported(tmp_path, prompts, generate):
     with pytest.raises(UserError, match=r"models\.old\.file is .* which doesn't exist"):
         generate_responses("old", logged(tmp_path / "no.csv"), prompts, generate, 110)
     for name, content in [("a.csv", b""), ("b.csv", b'x,text\n"1'), ("c.jsonl", b'{"text"'),

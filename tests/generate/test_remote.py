@@ -86,24 +86,24 @@ def test_retry_after_is_respected(tmp_path, log):
 
 
 def test_killed_and_resumed(tmp_path, log):
-    """No kept answer is asked again, however often the run is killed."""
+    """No cached answer is asked again, however often the run is killed."""
     with fault_server(log, latency=0.05) as url:
         w = new_workspace(tmp_path, url, 150, concurrency=4)
         for _ in range(2):
-            kept, begin = w.cached(), time.time()
-            until = len(kept) + random.randrange(10, 50)
+            cached, begin = w.cached(), time.time()
+            until = len(cached) + random.randrange(10, 50)
             process = w.start()
             while len(w.cached()) < until:
                 time.sleep(0.01)
             process.kill()
             process.wait()
-            assert not [a for a in attempts(log) if a["came"] > begin and a["prompt"] in kept]
-        kept, begin = w.cached(), time.time()
+            assert not [a for a in attempts(log) if a["came"] > begin and a["prompt"] in cached]
+        cached, begin = w.cached(), time.time()
         output = w.run()
-        assert f"150 requests, {len(kept)} cached, {150 - len(kept)} calls to make" in output
+        assert f"150 requests, {len(cached)} cached, {150 - len(cached)} calls to make" in output
         again = [a for a in attempts(log) if a["came"] > begin]
-    assert len(again) == 150 - len(kept)
-    assert not {a["prompt"] for a in again} & kept
+    assert len(again) == 150 - len(cached)
+    assert not {a["prompt"] for a in again} & cached
     assert len(w.cached()) == len(w.responses()) == 150
 
 
@@ -160,15 +160,15 @@ def test_requests_without_an_answer_are_reported(tmp_path, log):
     with fault_server(log, fault=0.02, hang=0, seed=1) as url:
         w = new_workspace(tmp_path, url, 100, attempts=1)
         output = w.run(fails=True)
-        kept = len(w.cached())
-        assert 80 < kept < 100
-        assert f"error: models.remote: {100 - kept} of 100 requests stay without an" in output
-        assert f"the {kept} answers received are kept" in output
+        cached = len(w.cached())
+        assert 80 < cached < 100
+        assert f"error: models.remote: {100 - cached} of 100 requests stay without an" in output
+        assert f"the {cached} answers received are kept" in output
         assert not (w.folder / "artifacts/responses/remote.jsonl").exists()
         w.params["models"]["remote"]["attempts"] = 20
         w.write()
         w.run()
-    assert w.metrics()["calls"] == 100 - kept
+    assert w.metrics()["calls"] == 100 - cached
 
 
 def test_two_processes_pay_once(tmp_path, log):

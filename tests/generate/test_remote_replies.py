@@ -200,7 +200,7 @@ def test_a_prompt_that_is_refused_by_another_status(tmp_path, scripted, status, 
     assert message in w.responses()[1]["error"]
 
 
-def test_what_was_kept_as_whole_counts_as_cut_if_its_tokens_were_used_up(tmp_path, scripted):
+def test_what_was_cached_as_whole_counts_as_cut_if_its_tokens_were_used_up(tmp_path, scripted):
     """An answer that was paid before servers' reasons were looked at."""
     scripted.script = [(200, reply("a") | {"usage": {"completion_tokens": 109}})]
     w = new_workspace(tmp_path, scripted.url, 1)
@@ -236,7 +236,9 @@ def test_an_address_without_v1_gets_a_hint(tmp_path, scripted):
     assert "/v1 at its end" not in w.run(fails=True)
 
 
-def test_another_model_behind_the_same_name_is_told_before_answers_are_mixed(tmp_path, scripted):
+def test_another_model_behind_the_same_name_is_reported_before_answers_are_mixed(
+    tmp_path, scripted
+):
     scripted.script = [(200, reply("a") | {"model": "m-0613"})]
     w = new_workspace(tmp_path, scripted.url, 2, concurrency=1)
     w.run()
@@ -258,7 +260,7 @@ def test_another_model_behind_the_same_name_is_told_before_answers_are_mixed(tmp
     assert [row["raw"] for row in w.responses()] == ["a", "a", "b", "b", "b"]
 
 
-def test_another_configuration_of_the_server_is_told(tmp_path, scripted):
+def test_another_configuration_of_the_server_is_reported(tmp_path, scripted):
     scripted.script = [(200, reply("a") | {"system_fingerprint": f"fp_{n}"}) for n in (1, 1, 2, 3)]
     w = new_workspace(tmp_path, scripted.url, 4, concurrency=1)
     output = w.run()
@@ -267,7 +269,7 @@ def test_another_configuration_of_the_server_is_told(tmp_path, scripted):
     assert "(fingerprint fp_1, then fp_2)" in output
 
 
-def test_thoughts_are_kept_apart_and_paid_tokens_that_went_there_are_told(tmp_path, scripted):
+def test_thoughts_are_kept_apart_and_paid_tokens_that_went_there_are_reported(tmp_path, scripted):
     thinking = reply(None, "length", reasoning_content='Maybe {"response": "No."}')
     closed = reply('{"response": "No."} or</think>\n{"response": "Yes, do."}')
     scripted.script = [(200, thinking), (200, thinking), (200, closed)]

@@ -15,8 +15,8 @@ TEXT = '{"response": "Yes."}'
 
 
 def reply(content=TEXT, finish_reason="stop", usage=None, message=(), **fields):
-    said = {"role": "assistant", "content": content} | dict(message)
-    return {"choices": [{"message": said, "finish_reason": finish_reason}],
+    reply_message = {"role": "assistant", "content": content} | dict(message)
+    return {"choices": [{"message": reply_message, "finish_reason": finish_reason}],
             "usage": usage or {"prompt_tokens": 9, "completion_tokens": 5}, **fields}  # fmt: skip
 
 

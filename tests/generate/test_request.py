@@ -143,7 +143,7 @@ def test_the_number_of_words_asked_for_is_in_the_key(prompts, generate):
     assert few != many
 
 
-def test_local_weights_are_told_by_their_contents(tiny_model, tmp_path, prompts, generate):
+def test_local_weights_are_identified_by_their_contents(tiny_model, tmp_path, prompts, generate):
     copied, changed = tmp_path / "copied", tmp_path / "changed"
     for folder in (copied, changed):
         folder.mkdir()

@@ -157,11 +157,11 @@ def test_generate(workspace, alone):
     assert metrics.keys() == expected.metrics.keys()
     assert all(metrics[key] == expected.metrics[key] for key in metrics.keys() - timed)
     # each process kept its share, and nothing was said or asked twice
-    kept = [
+    cached_lines = [
         file.read_text().splitlines() for file in workspace.folder.glob(".cache/answers/*.jsonl")
     ]
-    assert sorted(map(len, kept)) == [2, 3]
-    assert len({json.loads(line)["key"] for lines in kept for line in lines}) == 5
+    assert sorted(map(len, cached_lines)) == [2, 3]
+    assert len({json.loads(line)["key"] for lines in cached_lines for line in lines}) == 5
     assert workspace.output.count("5 requests, 0 cached, 5 calls to make") == 1
     # one process shows its progress
     assert workspace.output.count("0%|          | 0/5 [") == 1

@@ -81,7 +81,7 @@ def test_other_rooms_are_entered_by_their_doors(file):
 
 
 @pytest.mark.parametrize("of_room", [room for room in ROOMS if room not in OPEN])
-def test_the_door_says_what_comes_in_and_goes_out(of_room):
+def test_the_door_documents_what_comes_in_and_goes_out(of_room):
     text = ast.get_docstring(ast.parse((PACKAGE / of_room / "__init__.py").read_text()))
     assert text.startswith(f"{of_room}: ")
     assert "In: " in text
@@ -135,5 +135,5 @@ def test_an_edit_runs_only_the_stages_that_use_it(part, stages):
         line for line in (ROOT / "docs/architecture.md").read_text().splitlines()
         if line.startswith(f"| `{part}` |")
     ]  # fmt: skip
-    told = [cell.strip() for cell in row.split("|")][2]
-    assert set(told.replace("`", "").replace(",", "").split()) - {"none"} == set(stages.split())
+    listed = [cell.strip() for cell in row.split("|")][2]
+    assert set(listed.replace("`", "").replace(",", "").split()) - {"none"} == set(stages.split())

@@ -6,7 +6,7 @@ from conftest import ROOT
 
 
 @pytest.mark.parametrize("stage", ["generate", "train", "evaluate"])
-def test_an_unknown_key_is_told_in_one_sentence(stage):
+def test_an_unknown_key_is_reported_in_one_sentence(stage):
     done = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}", "nobody"],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -44,7 +44,7 @@ def test_a_folder_and_a_hub_id(tiny_model):
         ("pypi:pytest", None, "neither a model.safetensors nor a .gguf file"),
     ],
 )
-def test_a_wrong_name_is_told(name, revision, message):
+def test_a_wrong_name_is_reported(name, revision, message):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         locate(name, revision, "models.x.model")
     assert "models.x.model" in str(caught.value)

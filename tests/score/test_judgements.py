@@ -94,7 +94,7 @@ cached_judge(IDENTITY, Dies().load, Path({str(tmp_path)!r}))([(str(i),) for i in
     assert len(length.asked) == 14
 
 
-def test_what_is_no_number_is_told_and_not_kept(tmp_path):
+def test_what_is_no_number_is_reported_and_not_kept(tmp_path):
     def broken():
         return lambda inputs: iter([[(texts, [0.5, math.nan]) for texts in inputs]])
 
@@ -111,7 +111,7 @@ def test_a_model_that_cannot_be_loaded_is_not_the_caches_fault(tmp_path):
         cached_judge(IDENTITY, absent, tmp_path)([("a", "b")])
 
 
-def test_a_damaged_file_is_told(tmp_path):
+def test_a_damaged_file_is_reported(tmp_path):
     cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")])
     for file in tmp_path.glob("cache.db*"):
         file.write_bytes(b"no database" * 1000)

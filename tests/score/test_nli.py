@@ -78,7 +78,7 @@ def test_probabilities_are_the_checkpoints_in_our_order(tmp_path):
     assert swapped == pytest.approx([ours[pairs[0]][i] for i in (1, 0, 2)], abs=1e-6)
 
 
-def test_labels_of_another_number_than_classes_are_told(tmp_path):
+def test_labels_of_another_number_than_classes_are_reported(tmp_path):
     make_bert(tmp_path, ["LABEL_0", "LABEL_1", "LABEL_2"])
     with pytest.raises(UserError, match=r"scorers\.c\.labels has 2 names, but .* has 3 classes"):
         NliJudge(str(tmp_path), None, ["neutral", "entailment"], 2, "scorers.c.model")
@@ -157,14 +157,14 @@ def test_snlis_and_dialogue_nlis_own_files(tmp_path):
         (None, r"^nli/params\.yaml: train_file is .* which doesn't exist"),
     ],
 )
-def test_data_that_does_not_fit_is_told(tmp_path, rows, message):
+def test_data_that_does_not_fit_is_reported(tmp_path, rows, message):
     if rows is not None:
         write(tmp_path / "d", rows)
     with pytest.raises(UserError, match=message):
         load_pairs(params(folder="d", train_file="pairs.csv"), tmp_path)
 
 
-def test_a_pair_without_a_text_is_told_before_any_training(tmp_path):
+def test_a_pair_without_a_text_is_reported_before_any_training(tmp_path):
     rows = captions(60).to_dict("records")
     rows[7]["hypothesis"] = None
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -266,7 +266,7 @@ def test_an_adapters_hash_tells_its_base(tmp_path):
     assert len(set(of_hub)) == 3
 
 
-def test_a_label_without_pairs_is_told(tmp_path):
+def test_a_label_without_pairs_is_reported(tmp_path):
     rows = captions(30)
     with pytest.raises(UserError, match=r"has no pair of neutral"):
         train_classifier(rows[rows["label"] != "neutral"], params(), tmp_path / "out")

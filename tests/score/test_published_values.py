@@ -63,7 +63,7 @@ def test_published_values_are_taken_for_valid_responses(logged, prompts, id_colu
         (lambda t: t.assign(P=math.inf), "'P' is 'inf', which is no number"),
     ],
 )  # fmt: skip
-def test_published_values_that_do_not_fit_are_told(logged, prompts, change, message):
+def test_published_values_that_do_not_fit_are_reported(logged, prompts, change, message):
     file = logged["c"].files["m"]
     change(pd.read_csv(file, dtype=str, keep_default_na=False)).to_csv(file, index=False)
     with pytest.raises(UserError, match=message):

@@ -111,7 +111,7 @@ def test_a_response_that_leaves_no_room_loses_its_end(tokenizer):
     assert text.endswith("What is it?\n\n")
 
 
-def test_what_is_no_encoder_decoder_is_told(tmp_path):
+def test_what_is_no_encoder_decoder_is_reported(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"scorers\.coh\.model is .* can't be loaded as an encoder"):
         UniEvalJudge(str(tmp_path), None, 1, "scorers.coh.model")

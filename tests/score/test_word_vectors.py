@@ -72,7 +72,7 @@ def test_any_text(one, two):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01", b"3 4\nsea 1 2\n", b"sea one two\n"])
-def test_what_holds_no_vectors_is_told(tmp_path, content):
+def test_what_holds_no_vectors_is_reported(tmp_path, content):
     for name in ("v.txt", "v.bin"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=r"scorers\.p\.vectors is .* isn't a file of word vec"):

@@ -149,7 +149,7 @@ ANYTHING = st.text() | st.sampled_from(
 
 @given(typed=st.lists(ANYTHING, max_size=3), raw=ANYTHING, width=st.integers(1, 120),
        show_raw=st.booleans())  # fmt: skip
-def test_whatever_is_said_appears_as_text(talked, typed, raw, width, show_raw):
+def test_whatever_is_written_appears_as_text(talked, typed, raw, width, show_raw):
     talked.reset()
     typed = [text.strip() for text in typed]
     lines = iter([x for text in typed for x in (text, "/prompt")] + ["/persona", "/raw", "/quit"])
@@ -171,7 +171,7 @@ def test_lines_of_a_pipe_need_not_be_unicode():
     assert "> " not in written
 
 
-def test_a_mistake_is_told_in_one_sentence(monkeypatch):
+def test_a_mistake_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["persodpo", "chat", "--with", "nobody"])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -168,7 +168,7 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, adapter, monkeyp
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_mistakes_are_told(tmp_path, tiny_model):
+def test_mistakes_are_reported(tmp_path, tiny_model):
     out = tmp_path / "out"
     with pytest.raises(
         UserError, match=r"train.methods has no key 'sft'; the keys there are dpo, "

@@ -115,7 +115,7 @@ def test_the_code_in_the_card_parses_answers(tmp_path, adapter):
         assert names["answer"] == answer
 
 
-def test_what_is_missing_or_outdated_is_said(tmp_path, adapter, prompts):
+def test_what_is_missing_or_outdated_is_reported(tmp_path, adapter, prompts):
     done = CliRunner().invoke(app, ["export", METHOD, "--to", "out"])
     assert done.exit_code == 0, done.output
     assert f"{METHOD} isn't evaluated" in done.output

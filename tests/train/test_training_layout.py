@@ -53,7 +53,7 @@ def test_a_model_that_cannot_share_prompts_gets_trls_layout(run, tokenizer, tmp_
         choose_layout("shared", model, [many, long], 2, torch.float32)
 
 
-def test_a_model_that_fails_on_a_mask_says_so(tiny_model):
+def test_a_model_that_fails_on_a_mask_is_reported(tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     forward = model.forward
 

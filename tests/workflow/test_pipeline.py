@@ -202,7 +202,7 @@ def test_replaced_weights_of_a_local_model_run_its_stages_again(workspace, tiny_
         ("dvc.yaml", "stages: [", "error: dvc.yaml: can't be read as YAML ("),
     ],
 )
-def test_a_mistake_is_told_by_the_command_that_keeps_dvc_yaml(workspace, file, text, message):
+def test_a_mistake_is_reported_by_the_command_that_keeps_dvc_yaml(workspace, file, text, message):
     (workspace.folder / file).write_text(text)
     output = workspace.python("-m", "persodpo", "sync", fails=True)
     assert message in output
@@ -263,7 +263,7 @@ def test_a_bad_setting_is_refused(workspace, setting, message):
     workspace.run("dvc", "checkout", "-q")
 
 
-def test_a_broken_data_file_is_told_by_the_stage(workspace):
+def test_a_broken_data_file_is_reported_by_the_stage(workspace):
     path = workspace.folder / "data/focus/train.json"
     path.write_text(path.read_text()[:10_000])
     output = workspace.run("dvc", "repro", fails=True)

@@ -191,7 +191,7 @@ def test_a_conflict_is_resolved(pulled, no_packages):
     assert pulled.run("git", "status", "--porcelain") == ""
 
 
-def test_a_remote_that_lacks_files_is_told(second, tmp_path):
+def test_a_remote_that_lacks_files_is_reported(second, tmp_path):
     second.run("dvc", "remote", "modify", "--local", "team", "url", str(tmp_path / "empty"))
     output = second.run("dvc", "pull", fails=True)
     assert "failed to pull data from the cloud" in output
@@ -200,7 +200,7 @@ def test_a_remote_that_lacks_files_is_told(second, tmp_path):
     assert not any(path.is_file() for path in (second.folder / "artifacts").rglob("*"))
 
 
-def test_a_damaged_file_of_the_remote_is_told(team, second):
+def test_a_damaged_file_of_the_remote_is_reported(team, second):
     name = hashlib.md5((team.first.folder / GENERATION).read_bytes()).hexdigest()
     file = team.remote / "files/md5" / name[:2] / name[2:]
     content = file.read_bytes()
