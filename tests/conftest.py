@@ -38,6 +38,11 @@ SLOW = ["test_pipeline.py", "test_processes.py", "test_remote.py", "test_trainin
         "test_new_metric.py"]  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):  # once, and not in each of them
+        warm_python()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(SLOW)}
     for item in items:

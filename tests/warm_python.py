@@ -27,10 +27,11 @@ import traceback
 from pathlib import Path
 
 PACKAGES = [
-    "aiohttp.web", "altair", "bitsandbytes", "datasets", "gguf", "openai", "openpyxl", "pandas",
-    "peft", "rich.console", "ruamel.yaml", "safetensors.torch", "scipy.stats",
-    "statsmodels.stats.multitest", "torch", "transformers.models.bert.modeling_bert",
-    "transformers.models.llama.modeling_llama", "trl.trainer.dpo_trainer", "typer", "vl_convert",
+    "aiohttp.web", "altair", "bitsandbytes", "datasets", "gensim.models", "gguf", "openai",
+    "openpyxl", "pandas", "peft", "rich.console", "ruamel.yaml", "safetensors.torch", "scipy.stats",
+    "sentence_transformers", "statsmodels.stats.multitest", "torch",
+    "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama",
+    "trl.trainer.dpo_trainer", "typer", "vl_convert",
 ]  # fmt: skip
 # Settings that are read when a package is imported, or by Python itself.
 FIXED = ("HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "ONEDNN_", "MKL_", "PYTHON", "LC_", "LANG")
@@ -63,7 +64,12 @@ os._exit((server.recv(1) or b"\\x46")[0])
 
 @functools.cache
 def warm_python() -> str:
-    """The client's path; the first call starts the server and puts the client first in PATH."""
+    """The client's path; the first call starts the server and puts the client first in PATH.
+
+    Processes that are started later take the same server.
+    """
+    if ADDRESS in os.environ:
+        return str(Path(os.environ[ADDRESS]).with_name("python"))
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     client = folder / "python"

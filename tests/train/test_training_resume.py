@@ -64,7 +64,7 @@ def settings(model, policy):
 
 def start(model, policy, root, seconds, *launch):
     return subprocess.Popen(
-        [*(launch or [sys.executable]), root / "training.py", model, policy, str(seconds)],
+        [*launch, root / "training.py", model, policy, str(seconds)],
         cwd=ROOT, env=os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
     root = tmp_path / "killed"
     root.mkdir()
     (root / "training.py").write_text(TRAINING)
-    process = start(tiny_model, root / "policy", root, 0.7)
+    process = start(tiny_model, root / "policy", root, 0.7, sys.executable)
     checkpoints = root / ".cache/training"
     while not list(checkpoints.glob("*/checkpoint-4/trainer_state.json")):
         assert process.poll() is None, process.communicate()[1].decode()
@@ -100,7 +100,7 @@ def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
     (folder / "checkpoint-6/trainer_state.json").write_text('{"global_')
     assert last_checkpoint(folder) == folder / "checkpoint-4"
     assert not (root / "policy").exists()
-    finish(start(tiny_model, root / "policy", root, 0))
+    finish(start(tiny_model, root / "policy", root, 0, warm_python()))
     log = pd.read_csv(root / "policy.csv")
     expected, policy = uninterrupted
     assert log["step"].tolist() == list(range(1, 10))

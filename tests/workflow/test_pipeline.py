@@ -148,8 +148,10 @@ def test_a_second_run_does_nothing(workspace):
 
 
 def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
-    output = workspace.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2")
-    assert workspace.stages_run(output) == {"pair", "train", "evaluate", "report"}
+    output = workspace.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2", "pair")
+    assert workspace.stages_run(output) == {"pair"}
+    status = json.loads(workspace.run("dvc", "status", "--json"))
+    assert {name.split("@")[0] for name in status} == {"train", "report"}
     shown = workspace.run("dvc", "exp", "show", "--json")
     assert "heavier" in shown
     difference = json.loads(workspace.run("dvc", "metrics", "diff", "--json"))
@@ -247,12 +249,6 @@ def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):
     [
         ("scoring.w9=1", "Could not override 'scoring.w9'"),  # DVC's own words
         ("+scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
-        ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a valid number, not 'abc'"),
-        (
-            "train.methods.dpo.learning_rate=-1",
-            "error: params.yaml: train.methods.dpo.learning_rate must be greater than",
-        ),
-        ("+train.nonsense=1", "error: params.yaml: train.nonsense is an unknown key"),
     ],
 )
 def test_a_bad_setting_is_refused(workspace, setting, message):
