@@ -14,13 +14,13 @@ repro: .venv/installed
 	@cat results/table1.md
 
 # Three processes, each with one thread: most of the time goes into DVC, and some into waiting.
-PYTEST = OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 pytest --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
-	$(PYTEST)
+	$(PYTEST) -n 3
 
 test-fast: .venv/installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -n 2 -m "not slow"
 
 check: .venv/installed
 	ruff check

@@ -45,6 +45,8 @@ class Prompt(Row):
         turns: All turns but the last, human and machine alternating; the last
             of them is the human's question that is to be answered.
         golden_answer: The data set's own answer.
+        persona_grounding: For each persona sentence, whether the golden answer uses it; None if
+            nobody marked it.
         text: The prompt as models see it (see `persodpo.prompts.render_prompt`).
     """
 
@@ -52,6 +54,7 @@ class Prompt(Row):
     persona: list[str]
     turns: list[str]
     golden_answer: str
+    persona_grounding: list[bool] | None = None
     text: str
 
 

@@ -1,4 +1,8 @@
-"""Shared parts of the tests: a tiny chat model, a whole run of the workflow, real prompts."""
+"""Shared parts of the tests: a tiny chat model, a whole run of the workflow, real prompts.
+
+Model libraries are imported by the fixtures, since the process that distributes the tests needs
+none.
+"""
 
 import os
 import shutil
@@ -6,19 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
 from hypothesis import settings
 from remote_workspace import REMOTE, RemoteWorkspace
-from tiny_models import make_chat_model
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
 from warm_python import warm_python
 from workspace import ROOT, Workspace
 
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel, TransformersModel
-from persodpo.models.chat_template import ChatTemplate
-from persodpo.models.loading import load_tokenizer
 from persodpo.models.locations import locate
 from persodpo.records import Prompt
 from persodpo.sample.draw import sample_prompts
@@ -40,7 +39,8 @@ SLOW = ["test_pipeline.py", "test_processes.py", "test_remote.py", "test_trainin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None):  # once, and not in each of them
+    # once, and not in each of the processes; the fast tests need few stages
+    if config.getoption("numprocesses", None) and config.option.markexpr != "not slow":
         warm_python()
 
 
@@ -82,19 +82,23 @@ def smollm2() -> str:
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerBase:
+def tokenizer():
+    from persodpo.models.loading import load_tokenizer  # noqa: PLC0415
+
     return load_tokenizer(SMOLLM2, None, "models.base.model")
 
 
 DATE = "2026-01-01"
 
 
-def chat_template(tokenizer) -> ChatTemplate:
+def chat_template(tokenizer):
+    from persodpo.models.chat_template import ChatTemplate  # noqa: PLC0415
+
     return ChatTemplate(tokenizer, DATE, None, "models.base.model")
 
 
 @pytest.fixture(scope="session")
-def template(tokenizer) -> ChatTemplate:
+def template(tokenizer):
     return chat_template(tokenizer)
 
 
@@ -119,6 +123,9 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
     """A folder with a random Llama of 0.4 million weights and SmolLM2's tokenizer."""
 
     def make(folder: Path) -> None:
+        import torch  # noqa: PLC0415
+        from transformers import LlamaConfig, LlamaForCausalLM, set_seed  # noqa: PLC0415
+
         set_seed(0)
         config = LlamaConfig(
             vocab_size=len(tokenizer),
@@ -143,6 +150,8 @@ def tiny_model(tokenizer, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def chat_model(tmp_path_factory) -> Path:
     """A folder with a tiny chat model whose tokenizer merges line feeds."""
+    from tiny_models import make_chat_model  # noqa: PLC0415
+
     folder = tmp_path_factory.mktemp("chat")
     make_chat_model(folder)
     return folder

@@ -18,16 +18,25 @@ class Dialogue:
         persona: Sentences about the human speaker, at least one.
         turns: The turns before the answer, human first and last.
         golden_answer: The machine's last turn.
+        persona_grounding: For each persona sentence, whether the golden answer uses it; None if
+            nobody marked it.
     """
 
     id: str
     persona: tuple[str, ...]
     turns: tuple[str, ...]
     golden_answer: str
+    persona_grounding: tuple[bool, ...] | None = None
 
 
 def check_dialogue(
-    place: str, id_: str, persona: Any, turns: Any, golden_answer: Any, names: tuple[str, str, str]
+    place: str,
+    id_: str,
+    persona: Any,
+    turns: Any,
+    golden_answer: Any,
+    names: tuple[str, str, str],
+    persona_grounding: Any = None,
 ) -> Dialogue:
     """Check the parts of one dialogue.
 
@@ -38,6 +47,8 @@ def check_dialogue(
         turns: What should be a list of turns, human first and last.
         golden_answer: What should be the machine's last turn.
         names: What the file calls persona, turns and answer, for messages.
+        persona_grounding: What should be a list of true and false, one per persona sentence; None
+            if the file has none.
 
     Raises:
         UserError: One of them is missing, empty or of another type.
@@ -61,11 +72,21 @@ def check_dialogue(
                     f"{place}: {part} of {name!r} has half of a surrogate pair (\\ud800...), "
                     "which is no character; write the character itself."
                 )
+    if persona_grounding is not None and (
+        not isinstance(persona_grounding, list)
+        or len(persona_grounding) != len(persona)
+        or not all(isinstance(mark, bool) for mark in persona_grounding)
+    ):
+        raise UserError(
+            f"{place}: 'persona_grounding' must be a list of {len(persona)} times true or false, "
+            "one per sentence of the persona; leave it out if the sentences weren't marked."
+        )
     return Dialogue(
         id=id_,
         persona=tuple(sentence.strip() for sentence in persona),
         turns=tuple(turn.strip() for turn in turns),
         golden_answer=golden_answer.strip(),
+        persona_grounding=None if persona_grounding is None else tuple(persona_grounding),
     )
 
 

@@ -88,7 +88,12 @@ def _to_prompts(dialogues: Sequence[Dialogue], params: SampleParams) -> list[Pro
             persona=list(dialogue.persona),
             turns=list(dialogue.turns),
             golden_answer=dialogue.golden_answer,
+            persona_grounding=_as_list(dialogue.persona_grounding),
             text=render_prompt(dialogue.persona, dialogue.turns, params.max_words),
         )
         for dialogue in dialogues
     ]
+
+
+def _as_list(marks: tuple[bool, ...] | None) -> list[bool] | None:
+    return None if marks is None else list(marks)

@@ -2,8 +2,8 @@
 
 A file is one object whose list `data` holds, per dialogue, `dialogID`, `persona` (five
 sentences) and `utterance`: entry k of it has a list `dialoguek` with all turns so far, human
-and machine in turn, so the last entry holds the whole dialogue. Other keys
-(knowledge, grounding marks) are not needed here and are passed over.
+and machine in turn, so the last entry holds the whole dialogue. Its `persona_grounding` marks
+which persona sentences the last answer uses. Other keys are passed over.
 """
 
 from collections.abc import Iterator
@@ -40,5 +40,11 @@ def read_focus(path: Path, text: str) -> Iterator[Dialogue]:
             )
         persona = entry.get("persona")
         yield check_dialogue(
-            place, id_, persona, turns[:-1], turns[-1], names=("persona", key, key)
+            place,
+            id_,
+            persona,
+            turns[:-1],
+            turns[-1],
+            names=("persona", key, key),
+            persona_grounding=utterances[-1].get("persona_grounding"),
         )

@@ -3,7 +3,8 @@
     {"id": "42", "persona": ["I love lighthouses."],
      "turns": ["What is this?"], "golden_answer": "A lighthouse, your favourite."}
 
-`turns` are all turns before the answer, human first and last.
+`turns` are all turns before the answer, human first and last. `persona_grounding` may mark the
+persona sentences that the answer uses: a list of true and false.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from persodpo.errors import UserError
 from persodpo.sample.dialogue import Dialogue, check_dialogue, parse_json, read_id
+
+KEYS = ("id", "persona", "turns", "golden_answer", "persona_grounding")
 
 
 def read_plain(path: Path, text: str) -> Iterator[Dialogue]:
@@ -26,11 +29,16 @@ def read_plain(path: Path, text: str) -> Iterator[Dialogue]:
             entry = parse_json(path, line, text_before=text[:offset])
             id_ = read_id(path, entry, "id", f"line {number}")
             place = f"{path}, dialogue {id_!r}"
-            unknown = entry.keys() - {"id", "persona", "turns", "golden_answer"}
+            unknown = entry.keys() - {
+                "id",
+                "persona",
+                "turns",
+                "golden_answer",
+                "persona_grounding",
+            }
             if unknown:
                 raise UserError(
-                    f"{place}: unknown key {min(unknown)!r}; the keys are id, persona, turns, "
-                    "golden_answer."
+                    f"{place}: unknown key {min(unknown)!r}; the keys are {', '.join(KEYS)}."
                 )
             yield check_dialogue(
                 place,
@@ -39,5 +47,6 @@ def read_plain(path: Path, text: str) -> Iterator[Dialogue]:
                 entry.get("turns"),
                 entry.get("golden_answer"),
                 names=("persona", "turns", "golden_answer"),
+                persona_grounding=entry.get("persona_grounding"),
             )
         offset += len(line) + 1

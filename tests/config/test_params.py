@@ -55,6 +55,7 @@ BASE_METHOD = {
 LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -239,6 +240,7 @@ def test_a_length_target_is_a_word_or_a_number(tmp_path, target):
     assert params.scoring.length.target == target
 
 
+@pytest.mark.slow
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_survive_being_written_by_dvc(number, tmp_path_factory):
     path = changed(tmp_path_factory.mktemp("yaml"), "train.methods.dpo.learning_rate", number)

@@ -51,6 +51,7 @@ def test_the_replay_names_seven_logged_models(tmp_path, monkeypatch):
     assert all(set(scorer.files) == set(params.pool) for scorer in params.scorers.values())
 
 
+@pytest.mark.slow
 def test_a_profile_takes_the_place_of_params(clean):
     clean.python("-m", "persodpo", "profile", "paper")
     params = load_params(clean.folder / "params.yaml")
@@ -73,6 +74,7 @@ def test_changes_are_not_lost(clean):
     assert "# mine" not in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

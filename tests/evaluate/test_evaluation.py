@@ -35,6 +35,7 @@ def test_a_baseline_answers_once_under_its_own_name(params, prompts, tmp_path):
     assert all((row.score.id, row.score.model) == (row.response.id, "base") for row in rows)
 
 
+@pytest.mark.slow
 def test_a_method_answers_by_its_policy(params, prompts, tmp_path, tiny_model):
     """Here a whole model, whose weights alone tell it from its base."""
     policy = tmp_path / "policy"

@@ -43,6 +43,7 @@ def test_a_broken_price_list_is_reported(prices):
         read_price(prices, "x", openai_model())
 
 
+@pytest.mark.slow
 def test_the_budget_stops_a_run_before_its_first_call(tmp_path):
     log = tmp_path / "log"
     with fault_server(log) as url:
@@ -64,6 +65,7 @@ def test_the_budget_stops_a_run_before_its_first_call(tmp_path):
         assert w.metrics()["cost_usd"] > 0
 
 
+@pytest.mark.slow
 def test_the_budget_stops_a_run_that_costs_more_than_estimated(tmp_path):
     """The answers are dearer than estimated, because max_tokens doesn't bind this server."""
     with fault_server(tmp_path / "log", latency=0.05) as url:
@@ -77,6 +79,7 @@ def test_the_budget_stops_a_run_that_costs_more_than_estimated(tmp_path):
     assert f"the {cached} answers received are kept" in output
 
 
+@pytest.mark.slow
 def test_offline_forbids_every_call(tmp_path, tiny_model):
     log = tmp_path / "log"
     with fault_server(log) as url:

@@ -19,6 +19,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
     try:

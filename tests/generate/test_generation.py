@@ -46,6 +46,7 @@ def raws(answers):
     return [answer.raw for answer in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_answer_does_not_depend_on_its_batch(
     tiny_model, tokenizer, prompts, generate, temperature
@@ -66,6 +67,7 @@ def test_an_answer_does_not_depend_on_its_batch(
     assert len(set(one)) > 1
 
 
+@pytest.mark.slow
 def test_one_response_per_prompt_in_order(tiny_model, prompts, generate):
     responses = generate_responses(
         "m", transformers_model(tiny_model), prompts, generate, 110
@@ -78,6 +80,7 @@ def test_one_response_per_prompt_in_order(tiny_model, prompts, generate):
         assert response.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_greedy_answer_is_the_plain_loops(tiny_model, tokenizer, prompts, generate):
     weights = AutoModelForCausalLM.from_pretrained(tiny_model)
     model = transformers_model(tiny_model)
@@ -96,6 +99,7 @@ def test_a_greedy_answer_is_the_plain_loops(tiny_model, tokenizer, prompts, gene
         assert response.raw == text
 
 
+@pytest.mark.slow
 def test_a_model_with_sliding_windows_is_answered_by_plain_batches(
     tokenizer, prompts, generate, monkeypatch
 ):
@@ -116,6 +120,7 @@ def test_a_model_with_sliding_windows_is_answered_by_plain_batches(
     assert together == alone
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_reading_prompts_one_by_one_gives_the_keys_of_a_padded_batch(tiny_weights, data):
     beginning = data.draw(st.lists(st.integers(5, 500), max_size=6))
@@ -139,6 +144,7 @@ def test_reading_prompts_one_by_one_gives_the_keys_of_a_padded_batch(tiny_weight
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sampling_follows_the_seed(tiny_model, tokenizer, prompts, generate):
     weights = AutoModelForCausalLM.from_pretrained(tiny_model)
     first, again, other, greedy = (
@@ -193,6 +199,7 @@ def test_a_second_run_loads_no_weights(tiny_model, prompts, generate, monkeypatc
     assert (second.metrics["calls"], second.metrics["cache_hits"]) == (0, 3)
 
 
+@pytest.mark.slow
 def test_an_adapters_answers_are_its_own(tiny_model, prompts, generate, tmp_path):
     model = transformers_model(tiny_model)
     adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -207,6 +214,7 @@ def test_an_adapters_answers_are_its_own(tiny_model, prompts, generate, tmp_path
     assert raws(base.responses) != raws(tuned.responses)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, generate, monkeypatch):
     """Memory runs out, as the accelerator's allocator says it, above two prompts at a time."""
     sizes = []
@@ -227,6 +235,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, gen
     assert sizes == [6, 4, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_the_persona_can_be_left_out(tiny_model, prompts, generate):
     with_persona, without = (
         generate_responses("m", transformers_model(tiny_model, persona=persona), prompts[:1],
@@ -244,6 +253,7 @@ def test_the_golden_answer_keeps_the_contract(prompts, generate):
         assert response.words == len(prompt.golden_answer.split())
 
 
+@pytest.mark.slow
 def test_a_real_answer_ends_when_its_object_closes(smollm2, tokenizer, generate):
     weights = load_causal_lm(smollm2, None, "key", torch.float32)
     texts = [
@@ -326,6 +336,7 @@ def test_tokens_that_went_into_thoughts_on_this_machine(
     assert "by models.m.chat_template_kwargs" in warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("max_tokens", "is_told"), [(94, False), (93, True)])
 def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_reported(
     tiny_model, prompts, generate, capsys, max_tokens, is_told

@@ -18,6 +18,8 @@ from remote_workspace import (
 
 from benchmarks.generation import busiest_window
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def log(tmp_path):

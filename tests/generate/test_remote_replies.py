@@ -10,6 +10,8 @@ from remote_workspace import (
     new_workspace,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def holders_of_the_key(folder):
     return [p for p in folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]

@@ -127,6 +127,7 @@ def test_a_dated_template_has_the_date_of_the_settings(prompts, generate, tokeni
         tokenizer.chat_template = undated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"max_tokens": 9}, {"dtype": "bfloat16"}])
 def test_shared_settings_of_a_local_model(tiny_model, prompts, generate, change):
     model = transformers_model(tiny_model)
@@ -143,6 +144,7 @@ def test_the_number_of_words_asked_for_is_in_the_key(prompts, generate):
     assert few != many
 
 
+@pytest.mark.slow
 def test_local_weights_are_identified_by_their_contents(tiny_model, tmp_path, prompts, generate):
     copied, changed = tmp_path / "copied", tmp_path / "changed"
     for folder in (copied, changed):

@@ -21,6 +21,7 @@ def test_each_sample_is_a_request_of_its_own(prompts, generate, seed):
     assert sample_requests(requests, 1) == requests
 
 
+@pytest.mark.slow
 def test_several_samples_of_a_prompt(tiny_model, prompts, generate, tmp_path, monkeypatch):
     """Each drawn by itself and cached by itself; a further one costs one call per prompt."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

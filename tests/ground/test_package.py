@@ -17,6 +17,7 @@ def environment_of_torch(module: str, **settings: str) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["stages.generate", "stages.train", "persodpo.cli"])
 def test_threads_wait_without_spinning(module):
     settings_read = environment_of_torch(module)
@@ -24,6 +25,7 @@ def test_threads_wait_without_spinning(module):
     assert "GOMP_SPINCOUNT = '0'" in settings_read
 
 
+@pytest.mark.slow
 def test_a_users_own_setting_stays():
     settings_read = environment_of_torch("stages.train", OMP_WAIT_POLICY="ACTIVE")
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in settings_read

@@ -27,6 +27,8 @@ from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, writ
 from persodpo.score.run import score_responses
 from persodpo.workflow.params import load_params
 
+pytestmark = pytest.mark.slow
+
 # without a GPU, `--num_processes 2` alone would start one process
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
           "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",

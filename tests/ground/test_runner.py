@@ -5,6 +5,7 @@ import pytest
 from conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["generate", "train", "evaluate"])
 def test_an_unknown_key_is_reported_in_one_sentence(stage):
     done = subprocess.run(

@@ -77,6 +77,7 @@ def test_a_dated_template_without_a_date_of_its_own(chat_model):
     assert ChatTemplate(tokenizer, DATE, None, "key").render(USER, False).startswith(DATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["first", "always"])
 @pytest.mark.parametrize("generation", ["assistant:", "assistant: ", "assistant:\n"])
 def test_a_tokenizer_that_puts_a_blank_before_a_text(scheme, generation):

@@ -228,6 +228,7 @@ HUB = [
 ]
 
 
+@pytest.mark.slow
 def test_models_of_the_hub_that_cannot_be_had(tmp_path, hub):
     models = [word for what, name, _ in HUB for word in (what, name)]
     lines = load_from_hub(tmp_path, *models, HF_ENDPOINT=hub)
@@ -235,6 +236,7 @@ def test_models_of_the_hub_that_cannot_be_had(tmp_path, hub):
         assert line.startswith(f"error: models.x.model is '{name}', {message}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -247,6 +249,7 @@ def test_no_network(tmp_path, environment, message):
     assert message in line
 
 
+@pytest.mark.slow
 def test_answers_have_their_number_format_and_device(tmp_path, monkeypatch, chat_model, prompts,
                                                      generate):  # fmt: skip
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

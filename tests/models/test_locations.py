@@ -12,6 +12,7 @@ from persodpo.models.locations import locate
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
+@pytest.mark.slow
 def test_a_packaged_gguf_becomes_safetensors_once(tmp_path, monkeypatch):
     """By any of several processes; transformers lets only the first of a group write one."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

@@ -162,6 +162,7 @@ def brute_force(rows, settings):
     return found
 
 
+@pytest.mark.slow
 @given(rows=tables, strategy=st.sampled_from(["margin", "quantile", "valid_invalid"]),
        margin=margins, low=st.floats(0, 1), high=st.floats(0, 1))  # fmt: skip
 def test_pairs_are_those_of_the_definition(rows, strategy, margin, low, high):
@@ -172,6 +173,7 @@ def test_pairs_are_those_of_the_definition(rows, strategy, margin, low, high):
     assert len(keys(pairs, rows)) == len(pairs)
 
 
+@pytest.mark.slow
 @given(rows=tables, strategy=strategies, margin=margins, cap=caps, way=ways)
 def test_the_invariants_of_pairs(rows, strategy, margin, cap, way):
     settings = params(strategy, margin=margin, max_per_prompt=cap, cap=way)
@@ -192,6 +194,7 @@ def test_the_invariants_of_pairs(rows, strategy, margin, cap, way):
         assert chosen["id"].value_counts().le(cap).all()
 
 
+@pytest.mark.slow
 @given(rows=tables, strategy=strategies, cap=caps, way=ways, seed=st.integers(0, 99))
 def test_the_order_of_the_responses_is_irrelevant(rows, strategy, cap, way, seed):
     settings = params(strategy, max_per_prompt=cap, cap=way)
@@ -200,6 +203,7 @@ def test_the_order_of_the_responses_is_irrelevant(rows, strategy, cap, way, seed
     assert shown[0] == shown[1]
 
 
+@pytest.mark.slow
 @given(rows=tables, strategy=st.sampled_from(["margin", "quantile"]), margin=margins,
        more=st.floats(0, 0.5))  # fmt: skip
 def test_a_larger_margin_gives_a_subset(rows, strategy, margin, more):
@@ -207,6 +211,7 @@ def test_a_larger_margin_gives_a_subset(rows, strategy, margin, more):
     assert larger <= keys(select(rows, params(strategy, margin)), rows)
 
 
+@pytest.mark.slow
 @given(rows=tables, strategy=st.sampled_from(["margin", "best_worst", "valid_invalid"]), cap=caps,
        way=ways, score=st.floats(0, 1))  # fmt: skip
 def test_a_response_more_changes_no_other_prompts_pairs(rows, strategy, cap, way, score):
@@ -219,6 +224,7 @@ def test_a_response_more_changes_no_other_prompts_pairs(rows, strategy, cap, way
     assert others(more) == others(rows)
 
 
+@pytest.mark.slow
 @given(rows=tables, cap=st.integers(1, 3), way=ways, seed=st.integers(0, 9))
 def test_the_cap_keeps_so_many_of_each_prompt(rows, cap, way, seed):
     every = select(rows, params(margin=0.0))
@@ -234,6 +240,7 @@ def test_the_cap_keeps_so_many_of_each_prompt(rows, cap, way, seed):
             assert sorted(margins) == sorted(all_margins.nlargest(cap))
 
 
+@pytest.mark.slow
 @given(rows=tables)
 def test_best_worst_is_one_pair_of_the_largest_margin(rows):
     best = select(rows, params("best_worst", 0.0))

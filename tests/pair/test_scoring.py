@@ -152,6 +152,7 @@ any_settings = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(rows=st.lists(responses, min_size=1, max_size=8), params=any_settings,
        seed=st.integers(0, 100))  # fmt: skip
 def test_scores_are_in_range_and_do_not_depend_on_the_order(rows, params, seed):
@@ -164,6 +165,7 @@ def test_scores_are_in_range_and_do_not_depend_on_the_order(rows, params, seed):
     np.testing.assert_allclose(permuted["s_total"], result["s_total"].to_numpy()[order])
 
 
+@pytest.mark.slow
 @given(rows=st.lists(responses, min_size=1, max_size=8), place=st.integers(0, 7))
 def test_a_better_answer_never_scores_worse(rows, place):
     worse = rows[place % len(rows)]
@@ -173,6 +175,7 @@ def test_a_better_answer_never_scores_worse(rows, place):
     assert result[-1] >= result[-2]
 
 
+@pytest.mark.slow
 @given(pool=st.lists(responses, min_size=2, max_size=12), more=responses,
        strategy=st.sampled_from(["margin", "best_worst", "valid_invalid"]),
        target=st.sampled_from(["limit", 50]))  # fmt: skip

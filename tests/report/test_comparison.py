@@ -20,12 +20,14 @@ from persodpo.report.comparison import (
 VALUES = st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=1, max_size=10)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_mean():
     rng = np.random.default_rng(0)
     intervals = [mean_interval(scores(rng, 100), 999) for _ in range(1000)]
     assert 0.93 <= np.mean([i.low <= MEAN <= i.high for i in intervals]) <= 0.97
 
 
+@pytest.mark.slow
 def test_shares_are_covered_even_near_0():
     rng = np.random.default_rng(0)
     drawn = [share_interval(int(rng.binomial(100, 0.03)), 100) for _ in range(1000)]
@@ -33,6 +35,7 @@ def test_shares_are_covered_even_near_0():
     assert share_interval(0, 12).high > 0.2
 
 
+@pytest.mark.slow
 def test_the_paired_test_rejects_what_is_equal_in_5_of_100_cases():
     rng = np.random.default_rng(1)
     p = [paired_p(scores(rng, 30) - scores(rng, 30), 999) for _ in range(1000)]
@@ -45,6 +48,7 @@ def test_the_paired_test_finds_a_difference():
     assert np.mean(np.array(p) <= 0.05) > 0.8
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_the_paired_test_by_its_definition(differences):
     """Of all ways to swap the two values of prompts, the share at least as far from 0."""
@@ -78,6 +82,7 @@ def table(**candidates):
     return pd.DataFrame(candidates)
 
 
+@pytest.mark.slow
 def test_a_comparison():
     rng = np.random.default_rng(0)
     base = rng.normal(size=40)
@@ -101,6 +106,7 @@ def test_a_comparison():
     assert (compared["p_holm"] >= compared["p"]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=6)  # each takes 10,000 permutations per list
 @given(st.lists(VALUES.filter(lambda v: len(v) > 2), min_size=2, max_size=5))
 def test_the_correction_is_holms(measures):

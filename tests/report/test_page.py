@@ -55,6 +55,7 @@ def test_data_of_a_small_table():
     ]
 
 
+@pytest.mark.slow
 @given(st.text() | st.text("</script!->&'\"\u2028\r\n\0"))
 def test_no_text_leaves_its_script_element(text):
     prompts, table = [prompt(text, [text], [text], text)], pd.DataFrame([row(text, text)])
@@ -65,6 +66,7 @@ def test_no_text_leaves_its_script_element(text):
     assert json.loads(data) == examples
 
 
+@pytest.mark.slow
 def test_opens_without_a_request_or_a_complaint(new_page, url):
     page = new_page(url)
     assert page.inner_text("#count") == "1000 of 1000 prompts"
@@ -106,6 +108,7 @@ VIEWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_shows_what_pandas_finds(opened, view):
     set_controls(opened, view)
@@ -114,6 +117,7 @@ def test_shows_what_pandas_finds(opened, view):
     assert opened.inner_text("#count") == f"{len(wanted)} of 1000 prompts"
 
 
+@pytest.mark.slow
 def test_all_pages(opened):
     view = {"measure": "coh", "order": "lowest", "state": "failed"}
     set_controls(opened, view)

@@ -3,6 +3,7 @@
 import re
 
 import pandas as pd
+import pytest
 from page_browser import SVG, A, B, expected, ids, open_example, prompt, row, set_controls, written
 
 from persodpo.report.page import Block
@@ -10,6 +11,7 @@ from persodpo.report.page import Block
 pytest_plugins = ["page_browser"]
 
 
+@pytest.mark.slow
 def test_a_narrow_touch_screen(new_page, url):
     size = {"width": 390, "height": 844}
     page = new_page(url, viewport=size, has_touch=True, is_mobile=True)
@@ -45,6 +47,7 @@ def tab_to(page, selector):
     raise AssertionError(f"{selector} is out of the keyboard's reach")
 
 
+@pytest.mark.slow
 def test_by_keyboard_only(new_page, url):
     page = new_page(url)
     tab_to(page, "[name=q]")
@@ -60,6 +63,7 @@ def test_by_keyboard_only(new_page, url):
     assert page.evaluate("document.activeElement.querySelector('.id').textContent") == ids(page)[0]
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_shown_as_texts(new_page, tmp_path):
     texts = [
         "</script><script>alert(1)</script>",
@@ -117,6 +121,7 @@ def contrast(pair):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.slow
 def test_light_and_dark(new_page, url):
     backgrounds = []
     for scheme in ("light", "dark"):
@@ -131,6 +136,7 @@ def test_light_and_dark(new_page, url):
     assert dark < 0.05
 
 
+@pytest.mark.slow
 def test_the_address_leads_to_the_same_view(new_page, url):
     view = {"measure": "d", "a": B, "b": A, "order": "highest", "max": 0.5, "q": "bora fu"}
     page = new_page(url)
@@ -147,6 +153,7 @@ def test_the_address_leads_to_the_same_view(new_page, url):
     assert ids(again) == expected(a=B, order="lowest")[:25]
 
 
+@pytest.mark.slow
 def test_a_wrong_address_shows_the_default(new_page, url):
     page = new_page(url + "#examples?a=nobody&measure=x&min=low&page=-3&toString=1&order=highest")
     assert ids(page) == expected(order="highest")[:25]
@@ -154,6 +161,7 @@ def test_a_wrong_address_shows_the_default(new_page, url):
     assert ids(page) == expected()[-25:]
 
 
+@pytest.mark.slow
 def test_without_javascript(new_page, url):
     page = new_page(url, java_script_enabled=False)
     assert page.is_visible("noscript")

@@ -102,6 +102,7 @@ def computed(rows, dtype, device="cpu AVX2"):
             for row in rows]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "other", "mark"),
     [
@@ -121,6 +122,7 @@ def test_answers_of_other_number_formats_or_devices_are_marked(artifacts, base, 
         assert mark is None or mark in text
 
 
+@pytest.mark.slow
 def test_cut_answers_are_shown_apart_from_failed_ones(artifacts):
     cut = ROWS[3].response.model_copy(update={"finish_reason": "length"})
     write_evaluation(artifacts, "base", [*ROWS[:3], ROWS[3].model_copy(update={"response": cut})])
@@ -212,6 +214,7 @@ def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
     assert not collapses({name: summarise(read, name, 110) for name in ("base", "dpo")})
 
 
+@pytest.mark.slow
 def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # for the paper's rows
     same = [evaluated(id_, "The same to all.", c=1.0) for id_ in "abcd"]

@@ -12,11 +12,14 @@ from persodpo.sample.readers import read_dialogues
 texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
 
-def focus_entry(id_="d1", persona=("I love the sea.",), turns=("Where is it?", "By the sea.")):
+def focus_entry(
+    id_="d1", persona=("I love the sea.",), turns=("Where is it?", "By the sea."), marks=(True,)
+):
     rounds = [
-        {f"dialogue{k}": list(turns[: 2 * k]), "persona_grounding": [True]}
+        {f"dialogue{k}": list(turns[: 2 * k]), "persona_grounding": [False] * len(persona)}
         for k in range(1, len(turns) // 2 + 1)
     ]
+    rounds[-1]["persona_grounding"] = list(marks)
     return {"dialogID": id_, "persona": list(persona), "knowledge": [], "utterance": rounds}
 
 
@@ -30,7 +33,7 @@ def write(tmp_path, entries, name="focus.json"):
     rows=st.lists(
         st.tuples(
             texts.map(str.strip),
-            st.lists(texts, min_size=1, max_size=5),
+            st.lists(st.tuples(texts, st.booleans()), min_size=1, max_size=5),
             st.integers(0, 3).flatmap(
                 lambda n: st.lists(texts, min_size=2 * n + 1, max_size=2 * n + 1)
             ),
@@ -43,17 +46,25 @@ def write(tmp_path, entries, name="focus.json"):
 )
 def test_both_formats_give_the_same_dialogues(rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("focus")
+    rows = [(i, *zip(*persona, strict=True), turns, answer) for i, persona, turns, answer in rows]
     focus = write(
-        folder, [focus_entry(i, persona, [*turns, answer]) for i, persona, turns, answer in rows]
+        folder,
+        [focus_entry(i, persona, [*turns, answer], m) for i, persona, m, turns, answer in rows],
     )
     plain = folder / "plain.jsonl"
     plain.write_text(
         "\n".join(
             json.dumps(
-                {"id": i, "persona": persona, "turns": turns, "golden_answer": answer},
+                {
+                    "id": i,
+                    "persona": persona,
+                    "turns": turns,
+                    "golden_answer": answer,
+                    "persona_grounding": marks,
+                },
                 ensure_ascii=False,
             )
-            for i, persona, turns, answer in rows
+            for i, persona, marks, turns, answer in rows
         ),
         encoding="utf-8",
     )
@@ -63,8 +74,9 @@ def test_both_formats_give_the_same_dialogues(rows, tmp_path_factory):
             tuple(s.strip() for s in persona),
             tuple(t.strip() for t in turns),
             answer.strip(),
+            marks,
         )
-        for i, persona, turns, answer in rows
+        for i, persona, marks, turns, answer in rows
     ]
     assert read_dialogues(focus) == expected
     assert read_dialogues(plain) == expected
@@ -100,6 +112,10 @@ def test_a_cut_file_names_the_place(data, tmp_path_factory):
         ({"persona": []}, "dialogue 'd1': 'persona' must be a list with at least one sentence"),
         ({"persona": ["fine", " "]}, "dialogue 'd1': item 2 of 'persona' is empty"),
         ({"utterance": []}, "dialogue 'd1': 'utterance' must be a list"),
+        (
+            {"utterance": [{"dialogue1": ["q", "a"], "persona_grounding": [True, False]}]},
+            "'persona_grounding' must be a list of 1 times true or false",
+        ),
         ({"utterance": [{}]}, "dialogue 'd1': the last entry of 'utterance' needs a list"),
         ({"utterance": [{"dialogue1": ["q"]}]}, "at least a question and an answer"),
         ({"utterance": [{"dialogue1": ["q", "a", "q"]}]}, "the answer is turn 3"),
@@ -135,7 +151,9 @@ def test_another_encoding_is_named_with_its_dialogue(tmp_path):
 def test_other_scripts_and_a_byte_order_mark_are_read(tmp_path):
     path = tmp_path / "focus.json"
     persona = ["Ich liebe Köln.", "我喜欢长城。", "أحب البحر", "🌊"]
-    text = json.dumps({"data": [focus_entry(persona=persona)]}, ensure_ascii=False)
+    text = json.dumps(
+        {"data": [focus_entry(persona=persona, marks=[True] * 4)]}, ensure_ascii=False
+    )
     path.write_text(text, encoding="utf-8-sig")
     assert read_dialogues(path)[0].persona == tuple(persona)
 

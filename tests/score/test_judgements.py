@@ -35,6 +35,7 @@ class Length:
 inputs = st.lists(st.tuples(st.text(max_size=5), st.text(max_size=3)), max_size=9)
 
 
+@pytest.mark.slow
 @given(first=inputs, second=inputs)
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_input_is_judged_once_in_any_order(first, second, tmp_path_factory):
@@ -71,6 +72,7 @@ def test_what_cannot_be_told_is_kept_too(tmp_path):
     assert length.asked == [()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     """Each batch is kept before the next is judged."""
     code = f"""

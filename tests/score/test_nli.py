@@ -108,6 +108,7 @@ def write(folder, rows, name="pairs.csv"):
     rows.to_csv(folder / name, index=False)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), held_out=st.floats(0.05, 0.9))
 def test_no_premise_is_on_both_sides(seed, held_out, tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -199,6 +200,7 @@ def test_added_pairs_follow_from_those_there_are():
     assert not known & set(zip(unrelated["premise"], unrelated["hypothesis"], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora_r", [4, None])
 def test_a_classifier_learns_and_is_loaded_as_it_was_trained(tmp_path, lora_r):
     make_bert(tmp_path / "base", ["x", "y", "z"])
@@ -272,6 +274,7 @@ def test_a_label_without_pairs_is_reported(tmp_path):
         train_classifier(rows[rows["label"] != "neutral"], params(), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_pipeline_trains_on_what_it_is_given(tmp_path):
     """Real DVC, in a copy of the repository, on the packaged model."""
     subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "r"], check=True)

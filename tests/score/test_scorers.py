@@ -152,6 +152,7 @@ def test_a_metric_of_an_impossible_range_is_refused():
         Strange(given=[], worst=7.0)
 
 
+@pytest.mark.slow
 def test_the_embedded_nli_on_plain_cases():
     premise = "A man is playing a guitar on a stage."
     asked = [prompt([premise], golden_answer=premise, id_=str(i)) for i in range(3)]
@@ -164,6 +165,7 @@ def test_the_embedded_nli_on_plain_cases():
     assert [row.values["ue"] for row in rows] == [2, 0, 0]
 
 
+@pytest.mark.slow
 def test_coh_minilm_is_the_cosine_of_the_last_turn_and_the_answer():
     turn, answers = "How high is the tower?", ["The tower is 330 metres high.", "I like soup."]
     asked = [prompt(turns=["Hello.", turn], id_=id_) for id_ in "01"]
@@ -175,6 +177,7 @@ def test_coh_minilm_is_the_cosine_of_the_last_turn_and_the_answer():
     assert values[0] > 0.6 > 0.2 > values[1]
 
 
+@pytest.mark.slow
 def test_a_metric_without_a_value_is_none_and_told(capsys):
     row = score([prompt()], [response("xqzzy qqqx")])[0]
     assert row.values["p"] is None
@@ -182,6 +185,7 @@ def test_a_metric_without_a_value_is_none_and_told(capsys):
     assert "P can't be computed for 1 of 1 valid responses" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
     responses = [
         response(None if i % 3 == 0 else p.golden_answer, p.id, str(i))
@@ -200,6 +204,7 @@ def test_failures_get_the_worst_values_and_the_rest_its_own(prompts):
                 assert value == metric.worst
 
 
+@pytest.mark.slow
 def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
     rows = [response(p.golden_answer, p.id) for p in prompts[:2]] + [response(None, prompts[2].id)]
     first = score(prompts, rows)
@@ -211,6 +216,7 @@ def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
         score(prompts, rows, changed("c", aggregate="mean"))
 
 
+@pytest.mark.slow
 def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
     """One cache, and scorers that differ in weights, labels or vectors."""
     for seed in (0, 1):
@@ -271,6 +277,7 @@ def small_scorers(tmp_path_factory):
         )
 
 
+@pytest.mark.slow
 @given(answers=ANSWERS, seed=st.integers(0, 999), batch_tokens=st.sampled_from([1, 40, 500]))
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_neither_order_nor_repetition_nor_batches_matter(
@@ -294,6 +301,7 @@ def test_neither_order_nor_repetition_nor_batches_matter(
                 assert metric.low <= value <= metric.high
 
 
+@pytest.mark.slow
 def test_coh_unieval_of_a_checkpoint_in_a_folder(tmp_path, prompts):
     make_t5(tmp_path / "t5")
     scorers = {"coh": UniEval(kind="unieval", model=str(tmp_path / "t5"), revision=None)}
@@ -303,6 +311,7 @@ def test_coh_unieval_of_a_checkpoint_in_a_folder(tmp_path, prompts):
     assert len(set(values)) == len(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [

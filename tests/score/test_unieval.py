@@ -40,6 +40,7 @@ def judged(folder, inputs, batch_tokens=300):
     return {texts: value[0] for batch in judge(inputs) for texts, value in batch}
 
 
+@pytest.mark.slow
 def test_it_is_the_formula(folder):
     """As UniEval's code computes it, transcribed one input at a time."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -61,6 +62,7 @@ def test_it_is_the_formula(folder):
     assert max(ours.values()) - min(ours.values()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 500, 10_000])
 def test_order_and_batches_do_not_matter(folder, batch_tokens):
     inputs = items(20)

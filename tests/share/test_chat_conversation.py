@@ -46,6 +46,7 @@ def own_workspace(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "own")
 
 
+@pytest.mark.slow
 def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own_workspace):
     talked = conversation("base", *ADAPTERS)
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 1
@@ -60,12 +61,14 @@ def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own
         assert candidate.turns == [*turns, two.text]
 
 
+@pytest.mark.slow
 def test_sampling_draws_as_in_the_evaluation(own_workspace):
     change_params(lambda p: p["models"][p["train"]["model"]].update(temperature=1.0, top_p=0.9))
     (reply,) = conversation("dpo").send("Hello")
     assert reply.raw == generated("dpo", PERSONA, ["Hello"]).raw
 
 
+@pytest.mark.slow
 def test_a_method_trained_with_all_weights_stands_beside_the_adapters(own_workspace, tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     torch.manual_seed(5)
@@ -80,6 +83,7 @@ def test_a_method_trained_with_all_weights_stands_beside_the_adapters(own_worksp
     assert alone.raw == texts[1]
 
 
+@pytest.mark.slow
 def test_only_who_is_chosen_answers(own_workspace):
     text = output("--with", "persodpo", "--with", "base", "--persona", "I sail.")
     assert "With you: base, persodpo." in text
@@ -107,6 +111,7 @@ def test_an_adapter_of_another_base_is_refused(own_workspace):
     assert "With you: base, persodpo." in output("--persona", "I sail.", typed="")
 
 
+@pytest.mark.slow
 def test_a_long_conversation_loses_its_oldest_turns_two_at_a_time():
     talked = conversation("base")
     (candidate,) = talked.candidates

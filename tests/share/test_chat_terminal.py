@@ -54,6 +54,7 @@ def own_workspace(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "own")
 
 
+@pytest.mark.slow
 def test_the_answers_stand_side_by_side_with_words_and_seconds():
     lines = output("--persona", "I like castles.").splitlines()
     (head,) = [line for line in lines if line.split() == ["base", "dpo", "persodpo"]]
@@ -64,6 +65,7 @@ def test_the_answers_stand_side_by_side_with_words_and_seconds():
     assert not Path(".cache").exists()
 
 
+@pytest.mark.slow
 def test_on_a_narrow_terminal_they_stand_one_below_the_other(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = output("--persona", "I like castles.").splitlines()
@@ -83,6 +85,7 @@ def test_an_answer_in_the_contract_is_taken_out_of_it_and_raw_on_request(monkeyp
     assert raw in output("--with", "base", "--persona", "I sail.", "--raw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raw", "text"),
     [('{"response": "Cut o', "Cut o"), ("No JSON.", "No JSON."), ("", "")],
@@ -98,6 +101,7 @@ def test_an_answer_outside_the_contract_is_shown_and_marked(monkeypatch, raw, te
     assert f"\nUser2: {text}\n" in written
 
 
+@pytest.mark.slow
 def test_the_prompt_is_shown_to_the_letter(tokenizer):
     text = output("--with", "dpo", *(x for line in PERSONA for x in ("--persona", line)),
                   typed="/prompt\nHello [red]there\n/prompt\n/new\n/prompt\n")  # fmt: skip
@@ -110,6 +114,7 @@ def test_the_prompt_is_shown_to_the_letter(tokenizer):
     assert "- I live in [bold]York[/bold]." in text.splitlines()
 
 
+@pytest.mark.slow
 def test_a_new_conversation_forgets_the_old_one():
     typed = "One\n/new\nTwo\n/prompt\n/persona\n/help\n/nonsense\n/quit\nThree\n/prompt\n"
     text = output("--with", "base", "--persona", "I sail.", typed=typed)
@@ -147,6 +152,7 @@ ANYTHING = st.text() | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(typed=st.lists(ANYTHING, max_size=3), raw=ANYTHING, width=st.integers(1, 120),
        show_raw=st.booleans())  # fmt: skip
 def test_whatever_is_written_appears_as_text(talked, typed, raw, width, show_raw):
@@ -189,6 +195,7 @@ runpy.run_module("persodpo", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_persona_is_picked_at_a_terminal_and_ctrl_c_ends_the_talk(prompts):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -34,6 +34,7 @@ def adapter(tiny_model):
     return make_adapter(tiny_model)
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_base_and_adapter(tmp_path, adapter, tiny_model, tokenizer):
     export_method(METHOD, tmp_path / "out")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -50,6 +51,7 @@ def test_the_merged_model_is_base_and_adapter(tmp_path, adapter, tiny_model, tok
     assert answer[0]["generated_text"][-1]["role"] == "assistant"
 
 
+@pytest.mark.slow
 def test_the_merged_model_has_the_number_format_of_its_base(tmp_path, tiny_model, tokenizer):
     base = AutoModelForCausalLM.from_pretrained(tiny_model).to(torch.bfloat16)
     base.save_pretrained(tmp_path / "base")
@@ -61,6 +63,7 @@ def test_the_merged_model_has_the_number_format_of_its_base(tmp_path, tiny_model
     assert "(bfloat16)" in card(tmp_path / "out")[1]
 
 
+@pytest.mark.slow
 def test_the_decoding_is_that_of_the_evaluation(tmp_path, adapter, tokenizer, prompts):
     """What plain transformers says with the folder alone is what the evaluation gives."""
     export_method(METHOD, tmp_path / "out")
@@ -88,6 +91,7 @@ def test_the_decoding_is_that_of_the_evaluation(tmp_path, adapter, tokenizer, pr
     assert config.eos_token_id == [tokenizer.eos_token_id]
 
 
+@pytest.mark.slow
 def test_a_dated_template_keeps_its_date(tmp_path, tiny_model, tokenizer):
     """Or whoever uses the model would ask it something else than it was trained on."""
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -104,6 +108,7 @@ def test_a_dated_template_keeps_its_date(tmp_path, tiny_model, tokenizer):
     assert "\n01 Jan 2026\n" in (tmp_path / "out/prompt.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_whole_model(tmp_path, tiny_model, tokenizer):
     policy = AutoModelForCausalLM.from_pretrained(tiny_model)
     torch.manual_seed(2)
@@ -149,6 +154,7 @@ def test_an_existing_folder_is_replaced_by_force_only(tmp_path, adapter):
     assert [file.name for file in out.parent.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, adapter, monkeypatch):
     def fail(facts):
         raise OSError("disk full")

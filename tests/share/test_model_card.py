@@ -85,6 +85,7 @@ def test_the_card_of_a_base_on_the_hub(tmp_path, monkeypatch, tiny_model, tokeni
     torch.testing.assert_close(logits(names["model"], tokenizer), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_the_code_in_the_card_runs(tmp_path, monkeypatch, adapter, capsys, temperature):
     key = load_params().train.model

@@ -98,6 +98,7 @@ def loss_and_gradient(trainer):
     return loss.item(), gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["shared", "separate"])
 def test_weight_1_is_trls_own_loss_and_gradient(tiny_model, tokenizer, tmp_path, layout):
     loss, gradient = loss_and_gradient(ours(tiny_model, tokenizer, tmp_path, layout=layout))
@@ -190,6 +191,7 @@ def test_the_linear_loss_of_a_pair(logps, beta):
     assert policy.grad.tolist() == pytest.approx([-beta, beta])
 
 
+@pytest.mark.slow
 def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
     trainer = ours(tiny_model, tokenizer, tmp_path, weights=(1.0, 0.5, 0.5, 2.0))
     reference = stock(tiny_model, tokenizer, tmp_path)
@@ -210,6 +212,7 @@ def test_the_logged_numbers(tiny_model, tokenizer, tmp_path):
     assert expected.keys() - log.keys() == set()  # whatever TRL logs is there
 
 
+@pytest.mark.slow
 def test_numbers_of_single_tokens_are_trls(tiny_model, tokenizer, tmp_path, monkeypatch):
     """Where no answer is in two pairs, entropy, logits and accuracy are TRL's, too."""
     monkeypatch.setattr("test_training.PAIRS", [PAIRS[0], PAIRS[3]])
@@ -225,6 +228,7 @@ def test_numbers_of_single_tokens_are_trls(tiny_model, tokenizer, tmp_path, monk
 answers = st.lists(st.integers(3, 200), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(
         st.tuples(st.lists(st.integers(3, 200), min_size=1, max_size=6),

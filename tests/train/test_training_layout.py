@@ -16,6 +16,7 @@ def run(tiny_model, tmp_path, monkeypatch):
     return Runs(tiny_model, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_the_layout_is_in_the_key_of_the_reference_values(run, tokenizer, tmp_path):
     """A model that takes masks in one layout only has other values in each."""
     model_with_windows(tmp_path / "windows", tokenizer)
@@ -26,6 +27,7 @@ def test_the_layout_is_in_the_key_of_the_reference_values(run, tokenizer, tmp_pa
     assert auto["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_layouts_give_the_same_losses(run):
     logs = {layout: run(layout, layout=layout).log for layout in ("shared", "separate")}
     assert np.allclose(logs["shared"]["loss"], logs["separate"]["loss"], rtol=1e-4)
@@ -33,6 +35,7 @@ def test_the_layouts_give_the_same_losses(run):
     assert tokens[0] < tokens[1]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_share_prompts_gets_trls_layout(run, tokenizer, tmp_path, capsys):
     """Sliding windows shorter than the prompt are ignored by a mask of one's own."""
     model = model_with_windows(tmp_path / "windows", tokenizer)

@@ -27,6 +27,8 @@ from persodpo.config.train import MethodParams
 from persodpo.train.checkpoints import last_checkpoint
 from persodpo.train.run import train_policy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ def run(tiny_model, tmp_path, monkeypatch):
     return Runs(tiny_model, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_whole_run(run, tmp_path, tokenizer, tiny_model):
     runs = [run(f"{name}/adapter") for name in "ab"]
     log = runs[0].log
@@ -54,6 +55,7 @@ def test_a_whole_run(run, tmp_path, tokenizer, tiny_model):
     assert not any((tmp_path / ".cache/training").glob("*/"))  # nothing is left to go on from
 
 
+@pytest.mark.slow
 def test_methods_differ_in_what_they_say(run):
     losses = {
         name: run(name, method=method).log["loss"].tolist()
@@ -70,6 +72,7 @@ def test_methods_differ_in_what_they_say(run):
     assert losses["none"][0] < losses["sft"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheduler", "rates"),
     [
@@ -101,6 +104,7 @@ def test_answers_that_begin_with_white_space_are_trained(run, chat_model, capsys
     assert "left out" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pair_that_cannot_be_laid_out_is_left_out_and_counted(run, tiny_model, tmp_path, capsys):
     """Here the template writes the prompt otherwise before some answers."""
     for file in Path(tiny_model).iterdir():
@@ -115,6 +119,7 @@ def test_a_pair_that_cannot_be_laid_out_is_left_out_and_counted(run, tiny_model,
         run("none", [PAIRS[0]], PROMPTS, model=tmp_path)
 
 
+@pytest.mark.slow
 def test_another_beta_needs_no_reference_pass(run, monkeypatch):
     passes = []
     monkeypatch.setattr("persodpo.train.reference.rows_logps", lambda *args: (
@@ -125,6 +130,7 @@ def test_another_beta_needs_no_reference_pass(run, monkeypatch):
     assert len(passes) == 2
 
 
+@pytest.mark.slow
 def test_steps_of_pairs_and_passes_give_the_same_policy(run, tmp_path):
     run("whole", MORE_PAIRS, MORE_PROMPTS, batch_unit="pairs", batch_size=3)
     cut = run("cut", MORE_PAIRS, MORE_PROMPTS, batch_unit="pairs", batch_size=3, passes=2)
@@ -133,6 +139,7 @@ def test_steps_of_pairs_and_passes_give_the_same_policy(run, tmp_path):
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
 
 
+@pytest.mark.slow
 def test_held_out_pairs_and_early_stopping(run):
     # at this learning rate the held-out loss goes up and down
     settings = {"held_out": 0.3, "eval_steps": 1, "epochs": 2}

@@ -16,6 +16,7 @@ def run(tiny_model, tmp_path, monkeypatch):
     return Runs(tiny_model, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_alpha_and_seed_reach_the_adapter(run, tmp_path):
     one = run("one", method={"learning_rate": 1e-9})
     run("alpha", lora=LORA | {"alpha": 3}, method={"learning_rate": 1e-9})
@@ -31,6 +32,7 @@ def test_alpha_and_seed_reach_the_adapter(run, tmp_path):
     assert len({tuple(each.log["loss"].round(6)) for each in (one, run("again"))}) == 2
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(run, tmp_path, monkeypatch):
     run("plain")
     used = []
@@ -44,6 +46,7 @@ def test_gradient_checkpointing_changes_nothing(run, tmp_path, monkeypatch):
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
 
 
+@pytest.mark.slow
 def test_all_weights_are_trained_in_float32_without_a_second_model(
     run, tmp_path, tiny_model, capsys
 ):
@@ -68,6 +71,7 @@ def test_all_weights_are_trained_in_float32_without_a_second_model(
     assert AutoTokenizer.from_pretrained(tmp_path / "full").chat_template
 
 
+@pytest.mark.slow
 def test_bfloat16(run, capsys):
     logs = {dtype: run(dtype, dtype=dtype).log for dtype in ("float32", "bfloat16")}
     assert "a prompt of its own" not in capsys.readouterr().err
@@ -103,6 +107,7 @@ def test_a_layer_that_is_not_there(run, target):
         run("none", lora=LORA | {"targets": ["v_proj", target]})
 
 
+@pytest.mark.slow
 def test_accelerates_own_precision_is_overruled(run, monkeypatch):
     plain = run("plain").log["loss"].tolist()
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")

@@ -16,6 +16,8 @@ from dvc.cli import parse_args
 from dvc.repo import Repo
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
 # Two experiments that the page makes, and a model that the tests add to the pool.
 MARGINS = ("w1_0.32_margin_0.4", "w1_0.32_margin_0.85")

@@ -24,6 +24,8 @@ from persodpo.workflow.dvc_yaml import (
 )
 from persodpo.workflow.params import load_params
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = ["sample", "generate", "models", "pool", "score", "scorers", "scoring", "pairing",
             "train", "evaluate"]  # fmt: skip
 

@@ -15,6 +15,8 @@ from benchmarks import original_pairs, pairing, published
 from persodpo.workflow.params import load_params
 from persodpo.workflow.profiles import profile_text
 
+pytestmark = pytest.mark.slow
+
 # Of the paper (valid against invalid), and of its code.
 PUBLISHED = {"dpo": 12_452, "persodpo": 9_184}
 

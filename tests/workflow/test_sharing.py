@@ -20,6 +20,8 @@ from workspace import Workspace
 
 from benchmarks.sharing import MODEL_PACKAGES, block_models
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
 GENERATION = "artifacts/generation/smollm2_greedy.json"
 PAIRS = "artifacts/pairs/metrics.json"
