@@ -52,3 +52,44 @@ def test_nothing_is_repeated():
 
 def test_our_own_reader_reads_it():
     assert len(read_dialogues(ROOT / "data/focus/train.json")) == len(SPLITS["train"])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_grounding_marks_reach_the_dialogues(split):
+    marks = {d.id: d.persona_grounding for d in read_dialogues(ROOT / f"data/focus/{split}.json")}
+    for entry in SPLITS[split]:
+        assert marks[entry["dialogID"]] == tuple(entry["utterance"][-1]["persona_grounding"])
+
+
+def written(name):
+    lines = (ROOT / f"data/persona_sentences/{name}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("split", "texts"), [("train", ["opposite", "echo", "denial"]), ("valid", ["opposite"])]
+)
+def test_what_is_written_by_hand_belongs_to_a_mark(split, texts):
+    dialogues = {entry["dialogID"]: entry for entry in SPLITS[split]}
+    rows = written(split)
+    for row in rows:
+        entry = dialogues[row["dialogue"]]
+        assert entry["utterance"][row["round"]]["persona_grounding"][row["sentence"]] is True
+        assert not {row[text] for text in texts} & set(entry["persona"])
+    places = [(row["dialogue"], row["round"], row["sentence"]) for row in rows]
+    assert len(set(places)) == len(places)
+    sentences = [row[text] for row in rows for text in texts]
+    assert all(sentence.strip() for sentence in sentences)
+    assert len(set(sentences)) == len(sentences)
+    if split == "train":
+        of = [
+            sum(map(sum, (u["persona_grounding"] for u in e["utterance"]))) for e in SPLITS[split]
+        ]
+        assert len(rows) == sum(of)
+
+
+def test_no_persona_sentence_of_nobody_is_somebodys():
+    rows = written("other")
+    texts = [row[name] for row in rows for name in ("persona", "echo", "denial", "neutral")]
+    assert len(set(texts)) == len(texts)
+    assert not {row["persona"] for row in rows} & {s for entry in ALL for s in entry["persona"]}
