@@ -14,7 +14,9 @@ from persodpo.prompts import parse_response, render_prompt, wrap_response
 LOGS = ROOT.parent / "shared/focus_logs/responses"
 
 # of dots alone is the prompt's own placeholder
-answers = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda t: t.strip().strip(" .…"))
+answers = st.text(st.characters(codec="utf-8"), min_size=1).filter(
+    lambda t: t.strip().strip(" .…").strip()
+)
 braceless = st.text(st.characters(codec="utf-8", exclude_characters="{}"))
 
 

@@ -70,7 +70,9 @@ pieces = st.lists(
 ).map("".join)
 
 
-@given(thoughts=st.one_of(texts, pieces), answer=texts.filter(lambda t: t.strip(" .…\t\r\n")))
+@given(
+    thoughts=st.one_of(texts, pieces), answer=texts.filter(lambda t: t.strip().strip(" .…").strip())
+)
 def test_whatever_is_thought_the_answer_is_found(thoughts, answer):
     if "think" in answer.lower():
         return
