@@ -13,7 +13,7 @@ repro: .venv/installed
 	dvc repro
 	@cat results/table1.md
 
-# Three processes, each with one thread: most of the time goes into DVC, and some into waiting.
+# Several processes, each with one thread. The long tests sometimes wait, so three keep two cores busy.
 PYTEST = OMP_NUM_THREADS=1 pytest --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed

@@ -30,9 +30,9 @@ settings.load_profile("persodpo")
 RemoteWorkspace.python = staticmethod(warm_python)
 
 
-# Files of tests that take long. The first makes the finished workspace, and those that copy it come
-# last, so that none waits for it.
-SLOW = ["test_pipeline.py", "test_processes.py", "test_remote.py", "test_training_resume.py",
+# Files of tests that begin before all others, since they take long. The first makes the finished
+# workspace, and those that copy it come last, so that none waits for it.
+LONG = ["test_pipeline.py", "test_processes.py", "test_remote.py", "test_training_resume.py",
         "test_remote_replies.py", "test_cli.py", "test_cost.py", "test_loading.py",
         "test_generation.py", "test_replay.py", "test_experiments.py", "test_sharing.py",
         "test_new_metric.py"]  # fmt: skip
@@ -45,11 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(SLOW)}
-    for item in items:
-        if item.path.name in places:
-            item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: places.get(item.path.name, len(SLOW)))
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 def transformers_model(name, **changes) -> TransformersModel:

@@ -4,7 +4,8 @@ Importing torch, transformers, trl and peft takes a process 3 to 15 seconds, mos
 of a tiny workflow takes. Here one process imports them once. `python` and `dvc`, small programs
 that are first in PATH, let it fork a child that runs the command in the caller's folder, with its
 environment, its input and output. The project's own modules are imported by the child. Where a
-fork could falsify something (settings that are read by an import), the real Python runs.
+fork could falsify something (settings that are read by an import), the real Python runs. That
+each stage imports what it uses is shown by `make repro`, which has nothing of this.
 """
 
 import atexit

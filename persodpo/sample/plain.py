@@ -29,13 +29,7 @@ def read_plain(path: Path, text: str) -> Iterator[Dialogue]:
             entry = parse_json(path, line, text_before=text[:offset])
             id_ = read_id(path, entry, "id", f"line {number}")
             place = f"{path}, dialogue {id_!r}"
-            unknown = entry.keys() - {
-                "id",
-                "persona",
-                "turns",
-                "golden_answer",
-                "persona_grounding",
-            }
+            unknown = entry.keys() - set(KEYS)
             if unknown:
                 raise UserError(
                     f"{place}: unknown key {min(unknown)!r}; the keys are {', '.join(KEYS)}."

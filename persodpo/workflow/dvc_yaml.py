@@ -81,7 +81,10 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
     fan_in = fan_in_files(params)
     for name, stage in document["stages"].items():
         body = stage.get("do", stage)
-        modules = source_files(_script(body["cmd"]))
+        script = _script(body["cmd"])
+        if script is None:
+            continue
+        modules = source_files(script)
         gathered = fan_in.get(name, [])
         written_by_hand = [
             dependency
@@ -133,8 +136,11 @@ def _warn_of_unwatched(stages: Mapping[str, Any], params: Params) -> None:
     fan_in = fan_in_files(params)
     for name, stage in stages.items():
         body = stage.get("do", stage)
+        script = _script(body["cmd"])
+        if script is None:
+            continue
         declared = body["deps"]
-        for file in [*fan_in.get(name, []), *source_files(_script(body["cmd"]))]:
+        for file in [*fan_in.get(name, []), *source_files(script)]:
             if not file.startswith("artifacts/") and file not in declared:
                 sys.stderr.write(
                     f"{file}: DVC doesn't watch it for the stage {name}, so a change of it runs "
@@ -145,7 +151,9 @@ def _warn_of_unwatched(stages: Mapping[str, Any], params: Params) -> None:
 def synchronise_nli(document: dict[str, Any]) -> None:
     """Bring a loaded nli/dvc.yaml, whose stage runs in that folder, in step, in place."""
     body = document["stages"]["train"]["do"]
-    modules = [f"../{path}" for path in source_files(_script(body["cmd"]))]
+    script = _script(body["cmd"])
+    assert script is not None
+    modules = [f"../{path}" for path in source_files(script)]
     body["deps"] = [*(dep for dep in body["deps"] if dep.startswith("${")), *modules]
 
 
@@ -197,10 +205,14 @@ def _folders(files: Iterable[str]) -> tuple[str, ...]:
     return tuple({f"{Path(file).parent}/" for file in files if file.startswith("artifacts/")})
 
 
-def _script(command: str) -> Path:
-    """The file of the module that a stage's command runs: `... python -m stages.pair ...`."""
-    words = command.split()
-    return Path(*words[words.index("-m") + 1].split(".")).with_suffix(".py")
+def _script(command: str | list[str]) -> Path | None:
+    """The file of the module that a stage's command runs: `... -m stages.pair ...`.
+
+    None for a stage that somebody added and whose command runs something else.
+    """
+    words = command.split() if isinstance(command, str) else []
+    modules = [word for word in words if word.startswith("stages.")]
+    return Path(*modules[0].split(".")).with_suffix(".py") if modules else None
 
 
 def source_files(script: Path) -> list[str]:

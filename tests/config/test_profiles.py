@@ -64,6 +64,7 @@ def test_a_profile_takes_the_place_of_params(clean):
     assert "generate@gpt_4_turbo" in clean.run("dvc", "stage", "list")
 
 
+@pytest.mark.slow
 def test_changes_are_not_lost(clean):
     path = clean.folder / "params.yaml"
     path.write_text(path.read_text() + "# mine\n")
@@ -91,6 +92,7 @@ def test_a_mistake_is_reported_in_one_sentence(clean, arguments, message):
     assert clean.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_wrong_profile_changes_nothing(clean):
     path = clean.folder / "profiles/mine.yaml"
     path.write_text((ROOT / "profiles/paper.yaml").read_text().replace("w1: 0.32", "w1: much"))

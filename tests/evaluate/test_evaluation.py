@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from conftest import ROOT
+from safetensors.torch import load_file, save_file
 from workspace import change_params
 
 from persodpo.config import read_params
@@ -37,14 +38,16 @@ def test_a_baseline_answers_once_under_its_own_name(params, prompts, tmp_path):
 
 @pytest.mark.slow
 def test_a_method_answers_by_its_policy(params, prompts, tmp_path, tiny_model):
-    """Here a whole model, whose weights alone tell it from its base."""
+    """Here a whole model, which answers otherwise than its base, with the base's settings."""
     policy = tmp_path / "policy"
     shutil.copytree(tiny_model, policy)
+    weights = load_file(policy / "model.safetensors")
+    flipped = {name: value.flip(0).contiguous() for name, value in weights.items()}
+    save_file(flipped, policy / "model.safetensors", metadata={"format": "pt"})
     (base,) = evaluate_candidate("base", policy, prompts[:1], params)
     (method,) = evaluate_candidate("dpo", policy, prompts[:1], params)
     assert method.response.model == "dpo"
-    # the same weights and seed, and yet another request, because a policy was asked
-    assert method.response.raw == base.response.raw
+    assert method.response.raw != base.response.raw
     assert method.response.request_key != base.response.request_key
 
 

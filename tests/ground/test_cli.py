@@ -5,6 +5,8 @@ import json
 import pytest
 from remote_workspace import RemoteWorkspace, attempts, fault_server
 
+pytestmark = pytest.mark.slow
+
 CACHE = ("persodpo", "cache")
 
 
@@ -46,7 +48,6 @@ def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path, tiny_model)
     assert rows["all"] == ["15", "0", "15"]
 
 
-@pytest.mark.slow
 def test_the_cache_is_shown(asked):
     table = asked.run(*CACHE, "show")
     assert "| openai" in table
@@ -57,7 +58,6 @@ def test_the_cache_is_shown(asked):
     assert entry["answer"]["raw"] == asked.responses()[0]["raw"]
 
 
-@pytest.mark.slow
 def test_the_cache_is_verified_and_mended(asked):
     assert "8 sound entries, 0 damaged." in asked.run(*CACHE, "verify")
     (file,) = cache_files(asked)
@@ -73,7 +73,6 @@ def test_the_cache_is_verified_and_mended(asked):
     assert asked.metrics()["calls"] == 1
 
 
-@pytest.mark.slow
 def test_the_cache_is_pruned_by_model_and_age(asked):
     assert "error: say what to prune" in asked.run(*CACHE, "prune", fails=True)
     assert "0 entries removed" in asked.run(*CACHE, "prune", "--model", "other", "--yes")
@@ -87,7 +86,6 @@ def test_the_cache_is_pruned_by_model_and_age(asked):
     assert "no answers" in asked.run(*CACHE, "show")
 
 
-@pytest.mark.slow
 def test_the_cache_is_seeded_from_responses(asked):
     """A colleague who pulled the responses pays for new prompts only."""
     for file in cache_files(asked):
@@ -98,7 +96,6 @@ def test_the_cache_is_seeded_from_responses(asked):
     assert asked.metrics()["calls"] == 3
 
 
-@pytest.mark.slow
 def test_no_response_to_another_request_is_seeded(asked):
     for file in cache_files(asked):
         file.unlink()

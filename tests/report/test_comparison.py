@@ -107,7 +107,7 @@ def test_a_comparison():
 
 
 @pytest.mark.slow
-@settings(max_examples=6)  # each takes 10,000 permutations per list
+@settings(max_examples=12)  # each takes 10,000 permutations per list
 @given(st.lists(VALUES.filter(lambda v: len(v) > 2), min_size=2, max_size=5))
 def test_the_correction_is_holms(measures):
     """The k-th smallest of m p-values, times m - k + 1, and none smaller than the one before."""

@@ -66,6 +66,12 @@ def written(name):
     return [json.loads(line) for line in lines]
 
 
+def test_the_card_counts_the_rows():
+    card = (ROOT / "data/README.md").read_text()
+    for name in ("train", "valid", "other"):
+        assert f"| `persona_sentences/{name}.jsonl` | {len(written(name))} |" in card
+
+
 @pytest.mark.parametrize(
     ("split", "texts"), [("train", ["opposite", "echo", "denial"]), ("valid", ["opposite"])]
 )

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from persodpo.config.sample import SampleParams
 from persodpo.errors import UserError
 from persodpo.sample.draw import sample_prompts
+from persodpo.sample.readers import read_dialogues
 
 
 def write(path, ids, answers=None, prefix=""):
@@ -115,3 +117,14 @@ def test_the_official_format_goes_the_same_way():
         assert len(prompt.turns) % 2 == 1
         assert all(text in prompt.text for text in (*prompt.persona, *prompt.turns))
         assert prompt.golden_answer not in prompt.text
+
+
+def test_a_prompt_has_the_parts_of_its_dialogue(make):
+    params = make(train_file=str(ROOT / "data/focus/train.json"), max_words=60)
+    dialogues = {dialogue.id: dialogue for dialogue in read_dialogues(Path(params.train_file))}
+    for prompt in sample_prompts(params)[0]:
+        dialogue = dialogues[prompt.id]
+        assert tuple(prompt.persona) == dialogue.persona
+        assert tuple(prompt.turns) == dialogue.turns
+        assert prompt.golden_answer == dialogue.golden_answer
+        assert tuple(prompt.persona_grounding or ()) == dialogue.persona_grounding

@@ -16,6 +16,7 @@ from warm_python import warm_python
 
 from persodpo.errors import UserError
 from persodpo.records import Evaluated, read_rows
+from persodpo.workflow import dvc_yaml
 from persodpo.workflow.dvc_yaml import (
     imported_files,
     refuse_stale_lists,
@@ -71,6 +72,21 @@ def test_a_stage_refuses_lists_of_another_pool(monkeypatch):
     with pytest.raises(UserError, match="run python -m persodpo sync, then dvc repro"):
         refuse_stale_lists("pair", fewer)
     refuse_stale_lists("report", fewer)
+
+
+def test_a_stage_that_somebody_added_is_left_alone(document, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(ROOT)
+    own = {"cmd": "echo hello", "deps": ["README.md"]}
+    several = {"cmd": ["echo a", "python -m mine"]}
+    changed = json.loads(json.dumps(document))
+    changed["stages"] |= {"own": dict(own), "several": dict(several)}
+    synchronise(changed, load_params())
+    assert changed["stages"] == document["stages"] | {"own": own, "several": several}
+    file = tmp_path / "dvc.yaml"
+    file.write_text(json.dumps(changed))
+    monkeypatch.setattr(dvc_yaml, "DVC_FILE", file)
+    refuse_stale_lists("pair", load_params())
+    assert capsys.readouterr().err == ""
 
 
 def test_imports_are_what_python_imports(monkeypatch):
@@ -150,10 +166,8 @@ def test_a_second_run_does_nothing(workspace):
 
 
 def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
-    output = workspace.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2", "pair")
-    assert workspace.stages_run(output) == {"pair"}
-    status = json.loads(workspace.run("dvc", "status", "--json"))
-    assert {name.split("@")[0] for name in status} == {"train", "report"}
+    output = workspace.run("dvc", "exp", "run", "-n", "heavier", "-S", "scoring.w1=2")
+    assert workspace.stages_run(output) == {"pair", "train", "evaluate", "report"}
     shown = workspace.run("dvc", "exp", "show", "--json")
     assert "heavier" in shown
     difference = json.loads(workspace.run("dvc", "metrics", "diff", "--json"))
@@ -251,6 +265,12 @@ def test_a_larger_sample_asks_for_the_new_prompts_only(workspace):
     [
         ("scoring.w9=1", "Could not override 'scoring.w9'"),  # DVC's own words
         ("+scoring.w9=1", "error: params.yaml: scoring.w9 is an unknown key"),
+        ("scoring.w1=abc", "error: params.yaml: scoring.w1 must be a valid number, not 'abc'"),
+        (
+            "train.methods.dpo.learning_rate=-1",
+            "error: params.yaml: train.methods.dpo.learning_rate must be greater than",
+        ),
+        ("+train.nonsense=1", "error: params.yaml: train.nonsense is an unknown key"),
     ],
 )
 def test_a_bad_setting_is_refused(workspace, setting, message):
