@@ -12,7 +12,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from persodpo.report.comparison import mean_interval, paired_p, share_interval
+from persodpo.intervals import mean_interval, share_interval
+from persodpo.report.comparison import paired_p
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Simulations = Annotated[int, typer.Option(help="So many data sets are drawn.")]

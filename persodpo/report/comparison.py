@@ -10,64 +10,18 @@ Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-CONFIDENCE = 0.95
-RESAMPLES = 9_999
-SEED = 0
-# The values of this many prompts are resampled at once, so that thousands of prompts fit in memory.
-_BATCH_VALUES = 10_000_000
+from persodpo.intervals import RESAMPLES, SEED, batch_size, mean_interval
 
 COLUMNS = [
     "against", "method", "measure", "n", "difference", "low", "high", "d_z", "wins", "ties",
     "losses", "p", "p_holm",
 ]  # fmt: skip
-
-
-class Interval(NamedTuple):
-    """A mean with its interval; no ends where the values tell none (fewer than 2, or equal)."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-def mean_interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval | None:
-    """The mean of a sample and its 95 % bootstrap interval.
-
-    Args:
-        values: One per prompt, of shape (n,).
-        resamples: How many samples are drawn from it.
-
-    Returns:
-        The interval; None of an empty sample.
-    """
-    if not len(values):
-        return None
-    mean = float(np.mean(values))
-    if len(values) < 2 or np.ptp(values) == 0:
-        return Interval(mean, None, None)
-    ends = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=resamples,
-        batch=_batch(len(values)),
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=SEED,
-    ).confidence_interval
-    return Interval(mean, float(ends.low), float(ends.high))
-
-
-def share_interval(successes: int, n: int) -> Interval:
-    """A share and its 95 % interval by Wilson, which also tells something of 0 out of n."""
-    ends = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(successes / n, float(ends.low), float(ends.high))
 
 
 def paired_p(differences: np.ndarray, resamples: int = RESAMPLES) -> float:
@@ -89,14 +43,10 @@ def paired_p(differences: np.ndarray, resamples: int = RESAMPLES) -> float:
             permutation_type="samples",
             vectorized=True,
             n_resamples=resamples,
-            batch=_batch(len(differences)),
+            batch=batch_size(len(differences)),
             rng=SEED,
         ).pvalue
     )
-
-
-def _batch(n: int) -> int:
-    return max(1, min(RESAMPLES, _BATCH_VALUES // n))
 
 
 def effect_size(differences: np.ndarray) -> float | None:

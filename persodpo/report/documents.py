@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.report.comparison import CONFIDENCE, RESAMPLES
+from persodpo.intervals import CONFIDENCE, RESAMPLES
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.report.comparison import Interval, mean_interval, share_interval
+from persodpo.intervals import Interval, mean_interval, share_interval
 from persodpo.report.results import Results
 from persodpo.score import Metric
 

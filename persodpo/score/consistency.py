@@ -30,7 +30,16 @@ class Consistency(NliModel):
         """See `Scorer.metric`."""
         high = MOST_SENTENCES if self.aggregate == "sum" else 1
         label = "C" if self.aggregate == "joint" else f"C ({self.aggregate})"
-        return Metric(label, low=-high, high=high, worst=-high, version=2, needs=("persona",))
+        return Metric(
+            label,
+            low=-high,
+            high=high,
+            worst=-high,
+            version=2,
+            needs=("persona",),
+            used_above=0,
+            contradicted_below=0,
+        )
 
     def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`.

@@ -25,7 +25,7 @@ class Entailment(NliModel):
         """See `Scorer.metric`."""
         label = "UE" if self.second_premise == "golden_answer" else "UE (last turn)"
         needs: tuple[Need, Need] = ("persona", self.second_premise)
-        return Metric(label, low=0, high=2, worst=0, version=2, needs=needs)
+        return Metric(label, low=0, high=2, worst=0, version=2, needs=needs, used_above=0)
 
     def values(self, key: str, prompts: Prompts, responses: Responses, batch_tokens: int) -> Values:
         """See `Scorer.values`."""

@@ -6,7 +6,7 @@ row per prompt: found by a column with the prompts' ids or, without one, by the 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -31,6 +31,7 @@ class Logged(Scorer):
     """
 
     kind: Literal["logged"]
+    can_be_asked: ClassVar[bool] = False
     column: Text
     files: Annotated[dict[Key, Text], Field(min_length=1)]
     id_column: Text | None

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -36,6 +36,9 @@ class Metric:
         version: Counts the changes of its definition here that change values.
         needs: What it looks at besides the answer.
         higher_is_better: Which end of the range is the good one.
+        used_above: A value above it says that the answer uses the persona; None if no value does.
+        contradicted_below: A value below it says that the answer contradicts the persona; None if
+            no value does.
     """
 
     label: str
@@ -45,6 +48,8 @@ class Metric:
     version: int
     needs: tuple[Need, ...] = ()
     higher_is_better: bool = True
+    used_above: float | None = None
+    contradicted_below: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse an impossible range."""
@@ -60,7 +65,13 @@ class Scorer(Section):
 
     A kind of metric is a class below this one, with its settings as fields, in a module of its
     own. It is registered in `persodpo.score.kinds`.
+
+    Attributes:
+        can_be_asked: Whether it has a value of any text, as the audit needs; published values
+            haven't.
     """
+
+    can_be_asked: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:

@@ -95,6 +95,7 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
         body["deps"] = [*written_by_hand, *gathered, *modules]
     document["metrics"] = [
         *(f"artifacts/generation/{model}.json" for model in params.pool),
+        "artifacts/audit/metrics.json",
         "artifacts/pairs/metrics.json",
         *(f"artifacts/training/{method}.json" for method in params.train.methods),
         "results/metrics.json",
@@ -174,6 +175,7 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
         "generate": pool,
         "baseline": [*baselines, *judged],
         "score": judged,
+        "audit": [*judged, *([params.audit.opposites] if params.audit.opposites else [])],
         "train": trained,
         "evaluate": [*trained, *judged],
         "pair": [

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from persodpo.config.audit import AuditParams
 from persodpo.config.evaluate import EvaluateParams
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams, TransformersModel
@@ -36,6 +37,7 @@ class Params(Section):
     pool: Annotated[list[Key], Field(min_length=1)]
     score: ScoreParams
     scorers: Scorers
+    audit: AuditParams
     scoring: ScoringParams
     pairing: PairingParams
     train: TrainParams

@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.statistics import MEAN, scores
-from persodpo.report.comparison import (
-    compare,
-    effect_size,
-    mean_interval,
-    paired_p,
-    share_interval,
-)
+from persodpo.intervals import mean_interval, share_interval
+from persodpo.report.comparison import compare, effect_size, paired_p
 
 VALUES = st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=1, max_size=10)
 

@@ -1,0 +1,204 @@
+"""Questions to a metric: answers that it should value more, and those that it should value less.
+
+All are made from golden answers, so that no model writes a text:
+
+    persona      the answer under its own persona, and under other dialogues' personas
+    turns        the answer after its own turns, and after other dialogues' turns
+    sentences    the answer and one persona sentence that it uses, and one that it doesn't, by
+                 FoCUS's marks
+    opposites    the answer under its own persona, and under the same one with a sentence that it
+                 uses replaced by its opposite, written by hand
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from persodpo.errors import UserError
+from persodpo.prompts import wrap_response
+from persodpo.records import Prompt, Response, Row, describe
+from persodpo.score.metric import Metric
+
+Name = Literal["persona", "turns", "sentences", "opposites"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An answer to a prompt; what is made from one dialogue is one cluster."""
+
+    prompt: Prompt
+    answer: str
+    cluster: str
+
+    def response(self) -> Response:
+        """The answer as a valid response."""
+        return Response(
+            id=self.prompt.id,
+            model="golden",
+            raw=wrap_response(self.answer),
+            contract="valid",
+            answer=self.answer,
+            words=len(self.answer.split()),
+            seconds=None,
+            prompt_tokens=None,
+            completion_tokens=None,
+            finish_reason="golden",
+            served_model=None,
+            system_fingerprint=None,
+            request_key=None,
+        )
+
+
+@dataclass(frozen=True)
+class Question:
+    """The cases that a metric should value more, and those it should value less."""
+
+    name: Name
+    higher: list[Case]
+    lower: list[Case]
+
+
+class Opposite(Row):
+    """A row of the file of opposites.
+
+    Attributes:
+        dialogue: The dialogue that it was written for.
+        persona: All its persona sentences.
+        answer: An answer of it that uses one of them.
+        sentence: Which, from 0.
+        opposite: What stands in its place; the answer contradicts it.
+        way: How it came about, such as negation or antonym.
+    """
+
+    dialogue: str
+    persona: list[str]
+    answer: str
+    sentence: int
+    opposite: str
+    way: str
+
+
+def golden_cases(prompts: Sequence[Prompt]) -> list[Case]:
+    """Each prompt with its golden answer."""
+    return [Case(prompt, prompt.golden_answer, prompt.id) for prompt in prompts]
+
+
+def ask(
+    prompts: Sequence[Prompt], opposites: Sequence[Opposite], others: int, seed: int
+) -> dict[Name, Question]:
+    """Make all questions that the prompts give.
+
+    Args:
+        prompts: With golden answers.
+        opposites: Rows of the file of opposites; none leave that question out.
+        others: With so many other dialogues each answer is compared.
+        seed: Of the draw of these.
+    """
+    golden = golden_cases(prompts)
+    exchanged = _other_prompts(prompts, others, seed)
+    found = [
+        Question(
+            "persona",
+            golden,
+            [_changed(one, {"persona": other.persona}) for one, other in exchanged],
+        ),
+        Question(
+            "turns", golden, [_changed(one, {"turns": other.turns}) for one, other in exchanged]
+        ),
+        _sentences(prompts),
+        _opposites(opposites),
+    ]
+    return {question.name: question for question in found if question.higher and question.lower}
+
+
+def concerns(metric: Metric) -> list[Name]:
+    """The questions that are about what a metric looks at."""
+    names: list[Name] = []
+    if "persona" in metric.needs:
+        names += ["persona", "sentences", "opposites"]
+    if {"last_turn", "dialogue"} & set(metric.needs):
+        names.append("turns")
+    return names
+
+
+def _other_prompts(
+    prompts: Sequence[Prompt], others: int, seed: int
+) -> list[tuple[Prompt, Prompt]]:
+    """Each prompt with so many others; each is another's as often as the rest."""
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    return [
+        (prompts[one], prompts[order[(place + step) % len(prompts)]])
+        for place, one in enumerate(order)
+        for step in range(1, min(others, len(prompts) - 1) + 1)
+    ]
+
+
+def _changed(prompt: Prompt, change: dict[str, list[str]]) -> Case:
+    return Case(prompt.model_copy(update=change), prompt.golden_answer, prompt.id)
+
+
+def _sentences(prompts: Sequence[Prompt]) -> Question:
+    question = Question("sentences", [], [])
+    for prompt in prompts:
+        for sentence, used in zip(prompt.persona, prompt.persona_grounding or (), strict=False):
+            side = question.higher if used else question.lower
+            side.append(_changed(prompt, {"persona": [sentence]}))
+    return question
+
+
+def _opposites(rows: Sequence[Opposite]) -> Question:
+    question = Question("opposites", [], [])
+    for number, row in enumerate(rows):
+        replaced = [*row.persona]
+        replaced[row.sentence] = row.opposite
+        own = Prompt(
+            id=f"opposite-{number}",
+            persona=row.persona,
+            turns=[],
+            golden_answer=row.answer,
+            text="",
+        )
+        question.higher.append(Case(own, row.answer, row.dialogue))
+        question.lower.append(
+            Case(own.model_copy(update={"persona": replaced}), row.answer, row.dialogue)
+        )
+    return question
+
+
+def read_opposites(path: Path) -> list[Opposite]:
+    """Read a file of opposites, JSON lines.
+
+    Raises:
+        UserError: It is missing, has no row, or a row isn't one.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"params.yaml: audit.opposites is {str(path)!r}, which can't be read ({error}); name "
+            "another file, or null."
+        ) from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = Opposite.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(
+                f"{path}, line {number}: not an opposite ({describe(error.errors()[0])}); "
+                "data/README.md says what a row has."
+            ) from error
+        if not 0 <= row.sentence < len(row.persona):
+            raise UserError(
+                f"{path}, line {number}: sentence is {row.sentence}, and the persona has "
+                f"{len(row.persona)} sentences, counted from 0."
+            )
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: it has no rows; give some, or set audit.opposites to null.")
+    return rows
