@@ -24,6 +24,7 @@ from persodpo.pair import (
     pool_metrics,
     read_pool,
     score_table,
+    value_numbers,
     weighted_metrics,
 )
 from persodpo.records import Prompt, read_rows, write_rows, write_text
@@ -77,7 +78,10 @@ def main() -> None:
         texts = pair_texts(which, table, params.pairing)
         write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts, prompts))
     numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
-    write_json(PAIRS / "metrics.json", {"pool": pool_metrics(table, metrics), **numbers})
+    write_json(
+        PAIRS / "metrics.json",
+        {"pool": pool_metrics(table, metrics), "values": value_numbers(table, metrics), **numbers},
+    )
     for name, data in plot_data(sets, table, temperature).items():
         write_text(PAIRS / f"{name}.csv", data.to_csv(index=False))
 

@@ -6,12 +6,14 @@ In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and
     scoring.py    from sub-scores to S_total
     pairing.py    which responses are paired
     numbers.py    numbers and plots of the pairs
+    values.py     what the metrics' values of the pool show by themselves
 """
 
 from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
 from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts
 from persodpo.pair.pool import evaluated_table, read_pool
 from persodpo.pair.scoring import Scale, fit_scale, score_table, weighted_metrics
+from persodpo.pair.values import value_numbers
 
 __all__ = [
     "Scale",
@@ -25,5 +27,6 @@ __all__ = [
     "pool_metrics",
     "read_pool",
     "score_table",
+    "value_numbers",
     "weighted_metrics",
 ]

@@ -16,6 +16,14 @@ says how to add one.
 """
 
 from persodpo.score.audit.run import audit_metrics, audit_numbers
+from persodpo.score.audit.values import (
+    commonest,
+    in_file_order,
+    is_length,
+    rank_correlation,
+    repeats,
+    tied,
+)
 from persodpo.score.kinds import Scorers, declared_metrics
 from persodpo.score.metric import Metric, Scorer
 from persodpo.score.run import score_responses
@@ -26,6 +34,12 @@ __all__ = [
     "Scorers",
     "audit_metrics",
     "audit_numbers",
+    "commonest",
     "declared_metrics",
+    "in_file_order",
+    "is_length",
+    "rank_correlation",
+    "repeats",
     "score_responses",
+    "tied",
 ]

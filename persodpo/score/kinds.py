@@ -13,16 +13,21 @@ from persodpo.score.embedding import Embedding
 from persodpo.score.entailment import Entailment
 from persodpo.score.logged import Logged
 from persodpo.score.metric import Metric, Scorer
+from persodpo.score.overlap import ChrF, RougeL
 from persodpo.score.persona_distance import PersonaDistance
+from persodpo.score.persona_use import PersonaUse
 from persodpo.score.unieval import UniEval
 
 # By the value of `kind` in a section of `scorers`.
 KINDS: dict[str, type[Scorer]] = {
+    "chrf": ChrF,
     "consistency": Consistency,
     "embedding": Embedding,
     "entailment": Entailment,
     "logged": Logged,
     "persona_distance": PersonaDistance,
+    "persona_use": PersonaUse,
+    "rouge_l": RougeL,
     "unieval": UniEval,
 }
 

@@ -22,6 +22,8 @@ Responses = Sequence[Response]
 Values = list[float | None]
 # What a metric looks at besides the answer.
 Need = Literal["persona", "last_turn", "dialogue", "golden_answer"]
+# What the audit asks of a metric (see persodpo.score.audit.questions).
+QuestionName = Literal["persona", "turns", "sentences", "opposites", "echo"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Metric:
         used_above: A value above it says that the answer uses the persona; None if no value does.
         contradicted_below: A value below it says that the answer contradicts the persona; None if
             no value does.
+        questions: What the audit asks of it; None for all that is about what it needs.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Metric:
     higher_is_better: bool = True
     used_above: float | None = None
     contradicted_below: float | None = None
+    questions: tuple[QuestionName, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an impossible range."""

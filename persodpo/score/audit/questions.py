@@ -8,12 +8,12 @@ All are made from golden answers, so that no model writes a text:
                  FoCUS's marks
     opposites    the answer under its own persona, and under the same one with a sentence that it
                  uses replaced by its opposite, written by hand
+    echo         the answer, and the persona sentences themselves in its place
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,9 +21,7 @@ from pydantic import ValidationError
 from persodpo.errors import UserError
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response, Row, describe
-from persodpo.score.metric import Metric
-
-Name = Literal["persona", "turns", "sentences", "opposites"]
+from persodpo.score.metric import Metric, QuestionName
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Case:
 class Question:
     """The cases that a metric should value more, and those it should value less."""
 
-    name: Name
+    name: QuestionName
     higher: list[Case]
     lower: list[Case]
 
@@ -89,7 +87,7 @@ def golden_cases(prompts: Sequence[Prompt]) -> list[Case]:
 
 def ask(
     prompts: Sequence[Prompt], opposites: Sequence[Opposite], others: int, seed: int
-) -> dict[Name, Question]:
+) -> dict[QuestionName, Question]:
     """Make all questions that the prompts give.
 
     Args:
@@ -111,15 +109,18 @@ def ask(
         ),
         _sentences(prompts),
         _opposites(opposites),
+        Question("echo", golden, [_echo(prompt) for prompt in prompts if prompt.persona]),
     ]
     return {question.name: question for question in found if question.higher and question.lower}
 
 
-def concerns(metric: Metric) -> list[Name]:
+def concerns(metric: Metric) -> list[QuestionName]:
     """The questions that are about what a metric looks at."""
-    names: list[Name] = []
+    if metric.questions is not None:
+        return list(metric.questions)
+    names: list[QuestionName] = []
     if "persona" in metric.needs:
-        names += ["persona", "sentences", "opposites"]
+        names += ["persona", "sentences", "opposites", "echo"]
     if {"last_turn", "dialogue"} & set(metric.needs):
         names.append("turns")
     return names
@@ -139,6 +140,10 @@ def _other_prompts(
 
 def _changed(prompt: Prompt, change: dict[str, list[str]]) -> Case:
     return Case(prompt.model_copy(update=change), prompt.golden_answer, prompt.id)
+
+
+def _echo(prompt: Prompt) -> Case:
+    return Case(prompt, " ".join(prompt.persona), prompt.id)
 
 
 def _sentences(prompts: Sequence[Prompt]) -> Question:

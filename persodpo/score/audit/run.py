@@ -18,7 +18,6 @@ from persodpo.score.audit.findings import (
 )
 from persodpo.score.audit.questions import (
     Case,
-    Name,
     Question,
     ask,
     concerns,
@@ -26,7 +25,7 @@ from persodpo.score.audit.questions import (
     read_opposites,
 )
 from persodpo.score.kinds import declared_metrics
-from persodpo.score.metric import Metric, Scorer
+from persodpo.score.metric import Metric, QuestionName, Scorer
 
 
 def audit_metrics(
@@ -68,7 +67,7 @@ def _findings(
     key: str,
     scorer: Scorer,
     metric: Metric,
-    questions: Mapping[Name, Question],
+    questions: Mapping[QuestionName, Question],
     golden: list[Case],
     batch_tokens: int,
 ) -> tuple[list[Finding], list[float]]:
