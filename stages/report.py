@@ -2,8 +2,9 @@
 
 Reads   artifacts/evaluations/<candidate>.jsonl of every candidate, artifacts/prompts/valid.jsonl,
         artifacts/training/<method>.csv of every method,
+        artifacts/audit/findings.csv,
         artifacts/pairs/{metrics,scale}.json, artifacts/pairs/{scores,lengths,margins}.csv
-Writes  results/{table1,comparison}.md, metrics.json, candidates.csv, figure2{a,b,c}.svg and
+Writes  results/{table1,comparison,audit}.md, metrics.json, candidates.csv, figure2{a,b,c}.svg and
         report.html (small, kept in git)
 Params  all sections: a result belongs to a whole params.yaml
 """

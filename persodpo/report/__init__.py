@@ -5,6 +5,8 @@ In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out:
     results.py      reads the evaluations: one table of all answers with all their scores
     collapse.py     measures of a model that says the same to everybody
     summary.py      the numbers of each candidate
+    audit.py        what the audit found about the metrics
+    gains.py        methods that gain on the metrics of their pairs only
     comparison.py   intervals, and each method against base and plain DPO on the same prompts
     published.py    the rows of the paper's Table 1
     tables.py       all tables, as texts

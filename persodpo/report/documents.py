@@ -1,4 +1,4 @@
-"""The results as documents: table1.md, comparison.md, and the blocks of the page."""
+"""The results as documents: table1.md, comparison.md, audit.md, and the blocks of the page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import pandas as pd
 
 from persodpo.intervals import CONFIDENCE, RESAMPLES
+from persodpo.report.audit import NOTE as AUDIT_NOTE
+from persodpo.report.audit import audit_table, audit_warnings, correlation_table
+from persodpo.report.gains import one_sided_gains
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results
@@ -59,6 +62,7 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
         f"{SCORERS_NOTE} {_versions(results)}",
         *_mixed(results),
         *_warnings(warned),
+        *_audit_warnings(results),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
         markdown(metric_table(summaries, "all", metrics, warned, published)),
         *([] if published is None else [PUBLISHED_NOTE]),
@@ -82,6 +86,7 @@ def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -
         _comparison_note(results),
         *_mixed(results),
         *_warnings(warned),
+        *_gains(results, compared),
         "## Means over all responses",
         markdown(interval_table(results, valid_only=False)),
         "## Means over valid responses",
@@ -123,6 +128,36 @@ def _mixed(results: Results) -> list[str]:
     ]
 
 
+def audit(results: Results) -> str:
+    """What the audit found, as Markdown."""
+    parts = [
+        "# Can each metric see what it is named for?",
+        AUDIT_NOTE,
+        *_audit_warnings(results),
+        markdown(audit_table(results.findings, results.metrics), "Metric"),
+        "## Rank correlations over golden answers",
+        markdown(correlation_table(results.findings, results.metrics), "Metric"),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _audit_warnings(results: Results) -> list[str]:
+    """A sentence about each metric that forms pairs and doesn't pass the audit."""
+    found = audit_warnings(
+        results.findings, results.pairs["values"], results.metrics, results.weights
+    )
+    return [f"{WARNING} {sentence}" for sentence in found]
+
+
+def _gains(results: Results, compared: pd.DataFrame) -> list[str]:
+    """A sentence about each method that gains on the metrics of its pairs only."""
+    return [
+        f"{WARNING} {sentence}"
+        for _, rows in compared.groupby("against", sort=False)
+        for sentence in one_sided_gains(rows, results.metrics, results.weights)
+    ]
+
+
 def _warnings(warned: Mapping[str, str]) -> list[str]:
     return [f"{WARNING} {sentence}" for sentence in warned.values()]
 
@@ -161,7 +196,7 @@ def page_blocks(
 ) -> list[Block]:
     """The tables and figures of the page, in their order."""
     warned = collapses(summaries)
-    warnings = "\n\n".join([*_mixed(results), *_warnings(warned)])
+    warnings = "\n\n".join([*_mixed(results), *_warnings(warned), *_audit_warnings(results)])
     return [
         Block(
             "Metrics over all responses",
@@ -175,9 +210,19 @@ def page_blocks(
             metric_table(summaries, "valid", results.metrics, warned),
         ),
         Block("Total score, format, length, collapse", OTHER_NOTE, other_table(summaries, warned)),
-        Block("Intervals", _comparison_note(results), interval_table(results, valid_only=False)),
+        Block(
+            "Intervals",
+            "\n\n".join([_comparison_note(results), *_gains(results, compared)]),
+            interval_table(results, valid_only=False),
+        ),
         Block("Intervals over valid responses", "", interval_table(results, valid_only=True)),
         *(Block(*block) for block in _comparisons(results, compared)),
+        Block("Audit of the metrics", AUDIT_NOTE, audit_table(results.findings, results.metrics)),
+        Block(
+            "Rank correlations of the metrics over golden answers",
+            "",
+            correlation_table(results.findings, results.metrics),
+        ),
         Block("Response time", TIME_NOTE, time_table(summaries)),
         Block("Response time and failure ratio", "", svg=svgs["figure2c"]),
         Block("Loss and gradient norm", "", svg=svgs["figure2a"]),

@@ -10,6 +10,7 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.pair import Scale, evaluated_table, score_table, weighted_metrics
 from persodpo.records import Evaluated, Response, read_rows
+from persodpo.report.audit import read_findings
 from persodpo.runner import read_json
 from persodpo.score import Metric, declared_metrics
 from persodpo.workflow import Params
@@ -27,11 +28,15 @@ class Results(NamedTuple):
         metrics: What the values of each metric mean, in the order of the columns; an audit metric
             is marked in its label.
         pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
+        weights: Of the metrics that form pairs, by their keys.
+        findings: What the audit found (`artifacts/audit/findings.csv`).
     """
 
     table: pd.DataFrame
     metrics: Mapping[str, Metric]
     pairs: Mapping[str, Any]
+    weights: Mapping[str, float]
+    findings: pd.DataFrame
 
     def candidates(self) -> list[str]:
         """The candidates, in their order."""
@@ -98,6 +103,8 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         table=pd.concat(tables, ignore_index=True),
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
+        weights=params.scoring.weights,
+        findings=read_findings(artifacts / "audit/findings.csv"),
     )
 
 

@@ -84,7 +84,7 @@ def _number(value: float) -> float | None:
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """At most ten numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
+    """The main numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
 
     Means are over all responses. A number that there isn't is left out, since DVC can't compare
     it.

@@ -101,11 +101,11 @@ def interval_table(results: Results, valid_only: bool) -> pd.DataFrame:
         for key, title in titles(results.metrics).items():
             if key == "failed":
                 if not valid_only:
-                    row[title] = _interval(share_interval(int((~valid).sum()), len(valid)))
+                    row[title] = interval_text(share_interval(int((~valid).sum()), len(valid)))
                 continue
             of_candidate = results.of(name)[key] if valid_only else results.values(key)[name]
             values = of_candidate.to_numpy(dtype=float)[valid if valid_only else slice(None)]
-            row[title] = _interval(mean_interval(values[~pd.isna(values)]))
+            row[title] = interval_text(mean_interval(values[~pd.isna(values)]))
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -133,7 +133,7 @@ def comparison_table(compared: pd.DataFrame, metrics: Mapping[str, Metric]) -> p
         {
             "Measure": [names[measure] for measure in compared["measure"]],
             "Difference": [
-                _interval(Interval(mean, _known(low), _known(high)), "+")
+                interval_text(Interval(mean, _known(low), _known(high)), "+")
                 for mean, low, high in ends
             ],
             "d_z": [_text(_known(value), "+") for value in compared["d_z"]],
@@ -164,7 +164,8 @@ def _mean_and_sd(numbers: Mapping[str, float | None]) -> str:
     return f"{_text(numbers['mean'])} ± {_text(numbers['sd'])}"
 
 
-def _interval(interval: Interval | None, sign: str = "") -> str:
+def interval_text(interval: Interval | None, sign: str = "") -> str:
+    """A mean with its interval in square brackets, if it has one."""
     if interval is None:
         return "n/a"
     mean = _text(interval.mean, sign)

@@ -9,7 +9,7 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report.comparison import compare
-from persodpo.report.documents import comparison, facts, page_blocks, table_1
+from persodpo.report.documents import audit, comparison, facts, page_blocks, table_1
 from persodpo.report.figures import (
     Chart,
     candidates_figure,
@@ -94,8 +94,8 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     Args:
         sources: What they are made of.
         params: All parameters.
-        folder: Gets `table1.md`, `comparison.md`, `metrics.json` (per candidate at most ten
-            numbers), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and `report.html`.
+        folder: Gets `table1.md`, `comparison.md`, `audit.md`, `metrics.json` (per candidate its
+            headline), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and `report.html`.
     """
     results = sources.results
     summaries = summarise_all(results, params.sample.max_words)
@@ -107,6 +107,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     }
     write_text(folder / "table1.md", table_1(results, summaries, sources.published))
     write_text(folder / "comparison.md", comparison(results, summaries, compared))
+    write_text(folder / "audit.md", audit(results))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
     write_json(folder / "metrics.json", metrics)
     columns = ["failure_ratio", "seconds"]

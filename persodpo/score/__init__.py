@@ -15,6 +15,7 @@ answer. What its values mean (`Metric`) can be read without any model library. d
 says how to add one.
 """
 
+from persodpo.score.audit.flags import audit_flags, value_flags
 from persodpo.score.audit.run import audit_metrics, audit_numbers
 from persodpo.score.audit.values import (
     commonest,
@@ -32,6 +33,7 @@ __all__ = [
     "Metric",
     "Scorer",
     "Scorers",
+    "audit_flags",
     "audit_metrics",
     "audit_numbers",
     "commonest",
@@ -42,4 +44,5 @@ __all__ = [
     "repeats",
     "score_responses",
     "tied",
+    "value_flags",
 ]

@@ -4,7 +4,9 @@ An NLI classifier judges persona (premise) against answer (hypothesis): -1 for
 contradiction, 0 for neutral, 1 for entailment. `joint` judges the joined persona
 sentences once (PersoBench, Afzoon et al., arXiv:2410.03198); `sum` judges each
 sentence and adds (Madotto et al., ACL 2019, arXiv:1905.10033), `mean` divides that
-by their number.
+by their number. `any` is this project's own: an answer need not use every sentence, but must
+contradict none. It keeps the probability: the largest P(entailment) of a sentence, or, if a
+sentence is contradicted, minus the largest P(contradiction).
 """
 
 from collections.abc import Sequence
@@ -13,9 +15,9 @@ from typing import Literal
 from persodpo.errors import UserError
 from persodpo.records import Prompt
 from persodpo.score.judges import NliModel, stance
-from persodpo.score.metric import Judge, Metric, Prompts, Responses, Values, answers_of
+from persodpo.score.metric import Judge, Judgement, Metric, Prompts, Responses, Values, answers_of
 
-Aggregate = Literal["joint", "mean", "sum"]
+Aggregate = Literal["any", "joint", "mean", "sum"]
 # FoCUS's number of persona sentences, which bounds the sum.
 MOST_SENTENCES = 5
 
@@ -37,7 +39,7 @@ class Consistency(NliModel):
             worst=-high,
             version=2,
             needs=("persona",),
-            used_above=0,
+            used_above=0.5 if self.aggregate == "any" else 0,
             contradicted_below=0,
         )
 
@@ -73,8 +75,8 @@ def score_consistency(
         aggregate: How several persona sentences make one value.
 
     Returns:
-        Shape (n,): -1, 0 or 1; a number between for `mean`; for `sum` a whole number, at most
-        the number of sentences either way.
+        Shape (n,): -1, 0 or 1; a number between for `any` and `mean`; for `sum` a whole number,
+        at most the number of sentences either way. None of a persona without sentences.
     """
     premises = [
         [" ".join(prompt.persona)] if aggregate == "joint" else prompt.persona for prompt in prompts
@@ -84,8 +86,16 @@ def score_consistency(
             [(one, answer) for ones, answer in zip(premises, answers, strict=True) for one in ones]
         )
     )
-    values: Values = []
-    for ones in premises:
-        total = sum(stance(next(judged)) for _ in ones)
-        values.append(total / len(ones) if aggregate == "mean" else float(total))
-    return values
+    return [_aggregated([next(judged) for _ in ones], aggregate) for ones in premises]
+
+
+def _aggregated(judgements: Sequence[Judgement], aggregate: Aggregate) -> float | None:
+    """One value of what a judge gives for each premise."""
+    if not judgements:
+        return None
+    stances = [stance(judgement) for judgement in judgements]
+    if aggregate == "any":
+        # a classifier always tells, as `stance` checks
+        known = [judgement for judgement in judgements if judgement is not None]
+        return -max(p[0] for p in known) if -1 in stances else max(p[2] for p in known)
+    return sum(stances) / (len(stances) if aggregate == "mean" else 1)

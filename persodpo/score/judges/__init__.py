@@ -1,6 +1,7 @@
 """The models behind the metrics: each is shown texts and gives its judgement.
 
     nli.py, unieval.py, embeddings.py, word_vectors.py    one judge each
+    persona.py         an NLI classifier and a sentence encoder together, for persona sentences
     judgements.py      each different input judged once, and stored for the next run
     checkpoints.py     loading; batches.py texts of like length together
 
@@ -48,7 +49,15 @@ class NliModel(JudgeModel):
         def load(name: str, revision: str | None, key: str) -> BatchJudge:
             from persodpo.score.judges.nli import NliJudge  # noqa: PLC0415
 
-            return NliJudge(name, revision, self.labels, batch_tokens, key)
+            nli = NliJudge(name, revision, self.labels, batch_tokens, key)
+            if nli.persona_settings is None:
+                return nli
+            from persodpo.score.judges.embeddings import EmbeddingJudge  # noqa: PLC0415
+            from persodpo.score.judges.persona import PersonaJudge, Settings  # noqa: PLC0415
+
+            settings = Settings.model_validate(nli.persona_settings)
+            encoder = EmbeddingJudge(settings.encoder, settings.revision, batch_tokens, key)
+            return PersonaJudge(nli, encoder, settings)
 
         return _judge(
             {"judge": "nli", "version": NLI_VERSION, "labels": self.labels}, self, where, load

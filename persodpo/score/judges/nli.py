@@ -14,6 +14,7 @@ import torch
 from persodpo.errors import UserError
 from persodpo.score.judges.batches import padded_batches
 from persodpo.score.judges.checkpoints import load_classifier, token_limit
+from persodpo.score.judges.persona import CONFIG_KEY
 from persodpo.score.metric import Judgement, Texts
 
 LABELS = ("contradiction", "neutral", "entailment")
@@ -52,6 +53,8 @@ class NliJudge:
         self._model, self._tokenizer = load_classifier(name, revision, key)
         self._batch_tokens = batch_tokens
         config = self._model.config
+        # of a judge of persona and answer (see persodpo.score.judges.persona), else None
+        self.persona_settings: dict[str, object] | None = getattr(config, CONFIG_KEY, None)
         if labels is not None and len(labels) != config.num_labels:
             raise UserError(
                 f"{key[: -len('model')]}labels has {len(labels)} names, but {name!r} "

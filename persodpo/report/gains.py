@@ -1,0 +1,50 @@
+"""Does a method gain on the metrics that made its pairs only? Audit metrics tell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from persodpo.score import Metric
+
+
+def one_sided_gains(
+    compared: pd.DataFrame, metrics: Mapping[str, Metric], weighted: Mapping[str, object]
+) -> list[str]:
+    """Say where a method is better on what its pairs were formed by and on no audit metric.
+
+    Better is a difference whose interval lies on the better side of 0.
+
+    Args:
+        compared: Rows of `persodpo.report.comparison.compare` against one candidate.
+        metrics: What the values of each metric mean.
+        weighted: The metrics that form pairs, by their keys.
+
+    Returns:
+        One sentence per such method, in the methods' order; none where there is no audit metric.
+    """
+    audit = [key for key in metrics if key not in weighted]
+    if not audit:
+        return []
+    found = []
+    for method, rows in compared.groupby("method", sort=False):
+        better = {row["measure"] for row in rows.to_dict("records") if _is_better(row, metrics)}
+        of_pairs = [metrics[key].label for key in metrics if key in weighted and key in better]
+        if "s_total" in better:
+            of_pairs.insert(0, "S_total")
+        if of_pairs and not better & set(audit):
+            against = rows["against"].iloc[0]
+            found.append(
+                f"{method} is better than {against} on {', '.join(of_pairs)}, by which pairs were "
+                "formed, and on no audit metric: what it has learnt may be to please its metrics."
+            )
+    return found
+
+
+def _is_better(row: Mapping[Any, Any], metrics: Mapping[str, Metric]) -> bool:
+    metric = metrics.get(str(row["measure"]))
+    higher = metric is None or metric.higher_is_better
+    end = row["low"] if higher else row["high"]
+    # where all differences are equal there is no interval
+    difference = float(row["difference"] if pd.isna(end) else end)
+    return difference > 0 if higher else difference < 0
