@@ -150,12 +150,13 @@ def _warn_of_unwatched(stages: Mapping[str, Any], params: Params) -> None:
 
 
 def synchronise_nli(document: dict[str, Any]) -> None:
-    """Bring a loaded nli/dvc.yaml, whose stage runs in that folder, in step, in place."""
-    body = document["stages"]["train"]["do"]
-    script = _script(body["cmd"])
-    assert script is not None
-    modules = [f"../{path}" for path in source_files(script)]
-    body["deps"] = [*(dep for dep in body["deps"] if dep.startswith("${")), *modules]
+    """Bring a loaded nli/dvc.yaml, whose stages run in that folder, in step, in place."""
+    for stage in document["stages"].values():
+        body = stage["do"]
+        script = _script(body["cmd"])
+        assert script is not None
+        modules = [f"../{path}" for path in source_files(script)]
+        body["deps"] = [*(dep for dep in body["deps"] if "${" in dep), *modules]
 
 
 def fan_in_files(params: Params) -> Mapping[str, list[str]]:

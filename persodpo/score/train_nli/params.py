@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from persodpo.config.reading import read_params
 from persodpo.config.sections import Key, Section, Seed, Text
@@ -13,17 +20,9 @@ NLI_FOLDER = Path("nli")
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class ClassifierParams(Section):
-    """One classifier: its data, its base model and its training."""
+class TrainingParams(Section):
+    """The base model of a classifier and its training."""
 
-    folder: Text
-    train_file: Text
-    test_file: Text | None
-    held_out: Share | None
-    premise: Text
-    hypothesis: Text
-    label: Text
-    unrelated: NonNegativeFloat
     base: Text
     revision: Text | None
     lora_r: PositiveInt | None
@@ -34,6 +33,19 @@ class ClassifierParams(Section):
     max_length: PositiveInt
     seed: Seed
 
+
+class ClassifierParams(TrainingParams):
+    """One classifier: its data and its training."""
+
+    folder: Text
+    train_file: Text
+    test_file: Text | None
+    held_out: Share | None
+    premise: Text
+    hypothesis: Text
+    label: Text
+    unrelated: NonNegativeFloat
+
     @model_validator(mode="after")
     def _one_test_set(self) -> Self:
         if (self.test_file is None) == (self.held_out is None):
@@ -41,10 +53,43 @@ class ClassifierParams(Section):
         return self
 
 
+class PersonaJudgeParams(TrainingParams):
+    """A classifier for persona sentences and answers, and the encoder beside it."""
+
+    start: Key
+    general: NonNegativeInt
+    dialogues: Text
+    marks: Text
+    people: Text
+    exchanged: NonNegativeInt
+    held_out: Share
+    encoder: Text
+    encoder_revision: Text | None
+    nearest: Annotated[float, Field(ge=-1, le=1)]
+    false_contradictions: Share
+
+
 class NliParams(Section):
     """The whole of `nli/params.yaml`."""
 
     classifiers: Annotated[dict[Key, ClassifierParams], Field(min_length=1)]
+    persona_judges: dict[Key, PersonaJudgeParams]
+
+    @model_validator(mode="after")
+    def _known_starts(self) -> Self:
+        for key, judge in self.persona_judges.items():
+            if judge.start not in self.classifiers:
+                raise ValueError(
+                    f"persona_judges.{key}.start is {judge.start!r}, which is no key of "
+                    f"classifiers; the keys there are {', '.join(self.classifiers)}"
+                )
+            if judge.base != self.classifiers[judge.start].base:
+                raise ValueError(
+                    f"persona_judges.{key}.base must be that of its start {judge.start!r}, "
+                    f"{self.classifiers[judge.start].base!r}, since both are written as changes "
+                    "of it"
+                )
+        return self
 
 
 def load_nli_params(folder: Path = NLI_FOLDER) -> NliParams:

@@ -31,7 +31,7 @@ from persodpo.score.judges import stance
 from persodpo.score.judges.nli import LABELS, NliJudge
 from persodpo.score.train_nli.adapter import as_adapter, freeze_biases
 from persodpo.score.train_nli.pairs import with_unrelated
-from persodpo.score.train_nli.params import ClassifierParams
+from persodpo.score.train_nli.params import ClassifierParams, TrainingParams
 
 BASE_KEY = "nli/params.yaml: base"
 BATCH_TOKENS = 2048  # of the measurement
@@ -51,13 +51,29 @@ def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path
     absent = set(LABELS) - set(pairs["label"])
     if absent:
         raise UserError(f"nli/params.yaml: {params.train_file} has no pair of {absent.pop()}.")
+    more = with_unrelated(pairs, params.unrelated, params.seed)
     set_seed(params.seed)
-    model = _base(params)
+    fit(_base(params), more, params, folder)
+
+
+def fit(
+    model: PreTrainedModel,
+    pairs: pd.DataFrame,
+    params: TrainingParams,
+    folder: Path,
+) -> None:
+    """Train a classifier on from where it is, and write it as `NliJudge` loads it.
+
+    Args:
+        model: A classifier of the classes in LABELS, of the architecture of `params.base`.
+        pairs: The columns premise, hypothesis, label.
+        params: How.
+        folder: Where it is written; replaced as a whole when all has ended.
+    """
     if params.lora_r is not None:
         freeze_biases(model, params.lora_r)
     where = locate(params.base, params.revision, BASE_KEY)
     tokenizer = AutoTokenizer.from_pretrained(where, revision=params.revision)
-    more = with_unrelated(pairs, params.unrelated, params.seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         trainer = Trainer(
@@ -75,7 +91,7 @@ def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path
                 logging_steps=100,
                 report_to="none",
             ),
-            train_dataset=_tokenised(more, tokenizer, params.max_length),
+            train_dataset=_tokenised(pairs, tokenizer, params.max_length),
             data_collator=DataCollatorWithPadding(tokenizer),
         )
         trainer.train()
@@ -88,7 +104,7 @@ def train_classifier(pairs: pd.DataFrame, params: ClassifierParams, folder: Path
         _replace(folder, finished, Path(scratch, "before"))
 
 
-def _base(params: ClassifierParams) -> PreTrainedModel:
+def _base(params: TrainingParams) -> PreTrainedModel:
     """The base model with new weights for three classes, drawn from torch's random numbers."""
     return AutoModelForSequenceClassification.from_pretrained(
         locate(params.base, params.revision, BASE_KEY),
@@ -102,9 +118,7 @@ def _base(params: ClassifierParams) -> PreTrainedModel:
     )
 
 
-def _write_adapter(
-    model: PreTrainedModel, params: ClassifierParams, rank: int, folder: Path
-) -> None:
+def _write_adapter(model: PreTrainedModel, params: TrainingParams, rank: int, folder: Path) -> None:
     """Write what training changed, in half precision, and the configuration with the labels."""
     adapted = as_adapter(model, _base(params), rank)
     config = adapted.peft_config["default"]
