@@ -5,12 +5,13 @@ Writes  artifacts/audit/findings.csv (a row per metric and question), artifacts/
 Params  launch, audit, score, scorers
 """
 
+from persodpo.audit import audit_metrics, audit_numbers
 from persodpo.config import StageParams, read_params
 from persodpo.config.audit import AuditParams
 from persodpo.config.score import ScoreParams
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.runner import ARTIFACTS, run_stage, write_json
-from persodpo.score import Scorers, audit_metrics, audit_numbers
+from persodpo.score import Scorers
 
 
 class Params(StageParams):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.score import Metric, in_file_order, is_length, rank_correlation, repeats, tied
-from persodpo.score import commonest as commonest_share
+from persodpo.audit import commonest, in_file_order, is_length, rank_correlation, repeats, tied
+from persodpo.score import Metric
 
 
 def value_numbers(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def _numbers(
         return {}
     everywhere = table[key].fillna(metrics[key].worst)
     return {
-        "commonest": commonest_share(own[key].tolist()).mean,
+        "commonest": commonest(own[key].tolist()).mean,
         "tied": tied(own[key].tolist()).mean,
         "words": _correlation(own[key], own["words"]),
         "length": is_length(rank_correlation(own[key].tolist(), own["words"].tolist())),

@@ -1,15 +1,14 @@
 """The audit of the metrics as a table, and as warnings about metrics that form pairs."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from persodpo.errors import UserError
+from persodpo.audit import audit_flags, value_flags
 from persodpo.intervals import Interval
 from persodpo.report.tables import interval_text
-from persodpo.score import Metric, audit_flags, value_flags
+from persodpo.score import Metric
 
 NOTE = """\
 Questions about golden answers and what is made from them; no model wrote any of it. AUC: the
@@ -20,7 +19,7 @@ F1 by the metric's own threshold. Opposites: with a persona sentence that it use
 sentence's opposite, written by hand; contradictions called is the share of the second that the
 metric calls contradictions, called falsely that of the first. Echo: a golden answer, and the
 persona itself given back as the answer; below .5 a model can please the metric by repeating the
-persona. Commonest: the share of golden answers with the commonest value. Length: rank correlation
+persona. Commonest: the share of all these with the commonest value. Length: rank correlation
 with the number of words. Square brackets: 95 % intervals over dialogues. A metric passes if it
 tells what it looks at (persona, turns, and opposites if it calls contradictions), isn't constant
 and isn't length."""
@@ -37,21 +36,6 @@ COLUMNS = {
     "Commonest": ("values", "commonest"),
     "Length": ("values", "words"),
 }
-
-
-def read_findings(file: Path) -> pd.DataFrame:
-    """Read what the stage audit found.
-
-    Raises:
-        UserError: The file is missing or bad.
-    """
-    try:
-        table = pd.read_csv(file, keep_default_na=False, na_values={"low": "", "high": ""})
-        return table.astype({"value": float, "low": float, "high": float})
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{file}: can't be read ({error}); run the stage that writes it (dvc repro audit)."
-        ) from error
 
 
 def audit_table(findings: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:

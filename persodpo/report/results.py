@@ -10,7 +10,6 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.pair import Scale, evaluated_table, score_table, weighted_metrics
 from persodpo.records import Evaluated, Response, read_rows
-from persodpo.report.audit import read_findings
 from persodpo.runner import read_json
 from persodpo.score import Metric, declared_metrics
 from persodpo.workflow import Params
@@ -104,8 +103,23 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
         weights=params.scoring.weights,
-        findings=read_findings(artifacts / "audit/findings.csv"),
+        findings=_read_findings(artifacts / "audit/findings.csv"),
     )
+
+
+def _read_findings(file: Path) -> pd.DataFrame:
+    """Read what the stage audit found.
+
+    Raises:
+        UserError: The file is missing or bad.
+    """
+    try:
+        table = pd.read_csv(file, keep_default_na=False, na_values={"low": "", "high": ""})
+        return table.astype({"value": float, "low": float, "high": float})
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{file}: can't be read ({error}); run the stage that writes it (dvc repro audit)."
+        ) from error
 
 
 def _computed(response: Response) -> str | None:

@@ -6,7 +6,6 @@ In: `Prompt` and `Response` rows, the section `scorers`. Out: `Score` rows, a va
     kinds          consistency.py (C), entailment.py (UE), persona_distance.py (P), embedding.py
                    and unieval.py (Coh), logged.py (published values)
     run.py         all responses on all metrics
-    audit/         can a metric see what it is named for?
     judges/        the models behind the metrics
     train_nli/     training of NLI classifiers, the judges of C and UE
 
@@ -15,34 +14,8 @@ answer. What its values mean (`Metric`) can be read without any model library. d
 says how to add one.
 """
 
-from persodpo.score.audit.flags import audit_flags, value_flags
-from persodpo.score.audit.run import audit_metrics, audit_numbers
-from persodpo.score.audit.values import (
-    commonest,
-    in_file_order,
-    is_length,
-    rank_correlation,
-    repeats,
-    tied,
-)
 from persodpo.score.kinds import Scorers, declared_metrics
-from persodpo.score.metric import Metric, Scorer
+from persodpo.score.metric import Metric, QuestionName, Scorer
 from persodpo.score.run import score_responses
 
-__all__ = [
-    "Metric",
-    "Scorer",
-    "Scorers",
-    "audit_flags",
-    "audit_metrics",
-    "audit_numbers",
-    "commonest",
-    "declared_metrics",
-    "in_file_order",
-    "is_length",
-    "rank_correlation",
-    "repeats",
-    "score_responses",
-    "tied",
-    "value_flags",
-]
+__all__ = ["Metric", "QuestionName", "Scorer", "Scorers", "declared_metrics", "score_responses"]

@@ -22,7 +22,7 @@ Responses = Sequence[Response]
 Values = list[float | None]
 # What a metric looks at besides the answer.
 Need = Literal["persona", "last_turn", "dialogue", "golden_answer"]
-# What the audit asks of a metric (see persodpo.score.audit.questions).
+# What the audit asks of a metric (see persodpo.audit.questions).
 QuestionName = Literal["persona", "turns", "sentences", "opposites", "echo"]
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 # In the order of the flow.
-ROOMS = ["config", "models", "sample", "generate", "score", "pair", "train", "evaluate",
+ROOMS = ["config", "models", "sample", "generate", "score", "audit", "pair", "train", "evaluate",
          "workflow", "report", "share"]  # fmt: skip
 # Rooms without a door of their own, whose modules are each for those who need them.
 OPEN = {"config", "models"}
@@ -102,10 +102,12 @@ RUN_AGAIN = {
     "config/evaluate.py": "baseline evaluate report",
     "config/generate.py": "generate baseline evaluate report",
     "config/sample.py": "sample report",
-    "config/score.py": "score baseline evaluate report",
+    "config/score.py": "score audit baseline evaluate report",
+    "config/audit.py": "audit pair report",
     "sample": "sample",
     "generate": "generate baseline evaluate",
-    "score": "score pair baseline evaluate report",
+    "score": "score audit pair baseline evaluate report",
+    "audit": "audit pair report",
     "score/train_nli": "",
     "pair": "pair report",
     "train": "train",

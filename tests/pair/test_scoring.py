@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 from persodpo.config.pair import LengthParams, ScoringParams
 from persodpo.errors import UserError
 from persodpo.pair.pairing import form_pair_sets
-from persodpo.pair.scoring import Bounds, fit_scale, length_score, normalise, score_table
+from persodpo.pair.scoring import (
+    Bounds,
+    fit_scale,
+    length_score,
+    normalise,
+    score_table,
+    weighted_metrics,
+)
 from persodpo.score import declared_metrics
 from persodpo.workflow.params import load_params
 
 WHOLE = load_params(ROOT / "params.yaml")
-METRICS = declared_metrics(WHOLE.scorers)
+METRICS = weighted_metrics(declared_metrics(WHOLE.scorers), WHOLE.scoring.weights)
 
 
 def settings(normalisation="range", formula="quadratic", target="pool_mean", **changes):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
-from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows
+from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
 from persodpo.report.collapse import distinct, repeated_share
 from persodpo.report.results import read_results
 from persodpo.report.summary import collapses, headline, summarise
@@ -27,10 +27,19 @@ METRICS = declared_metrics(WHOLE.scorers)
 SCALE = Scale(
     bounds={key: Bounds(low=m.low, high=m.high) for key, m in METRICS.items()}, target=4.0
 )
+AUDIT_VALUES = {"rouge": 0.5, "golden": 0.5, "use": 0.0}
 NUMBERS = {
     "pairs": 7, "prompts": 5, "words_chosen": 4.0, "words_rejected": 5.0, "chosen_longer": 0.5,
     "rejected_invalid": 0.25, "margin": {"median": 0.5}, "weight": {"median": 0.6},
 }  # fmt: skip
+
+
+FINDINGS = """\
+metric,question,measure,value,low,high,n,clusters,verdict
+c,persona,auc,0.9,0.8,0.95,8,4,sees it
+c,values,commonest,0.25,0.1,0.6,4,4,
+p,persona,auc,0.6,0.4,0.75,8,4,doesn't see it
+"""
 
 
 def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw", batch=4):
@@ -41,7 +50,7 @@ def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw", bat
         words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
     )  # fmt: skip
     score = Score(id=id_, model="", contract=response.contract, answer=response.answer,
-                  values={"c": c, "ue": 0.0, "p": p, "coh": 0.25})  # fmt: skip
+                  values=AUDIT_VALUES | {"c": c, "ue": 0.0, "p": p, "coh": 0.25})  # fmt: skip
     return Evaluated(response=response, score=score)
 
 
@@ -70,7 +79,9 @@ def artifacts(tmp_path):
     """All that the report reads, of every candidate of params.yaml, in a folder of its own."""
     folder = tmp_path / "artifacts"
     write_json(folder / "pairs/scale.json", SCALE.model_dump())
-    write_json(folder / "pairs/metrics.json", {"pool": {}, "dpo": NUMBERS, "persodpo": NUMBERS})
+    numbers = {"pool": {}, "values": {}, "dpo": NUMBERS, "persodpo": NUMBERS}
+    write_json(folder / "pairs/metrics.json", numbers)
+    write_text(folder / "audit/findings.csv", FINDINGS)
     write_evaluation(folder, "base", ROWS)
     for name in WHOLE.candidates()[1:]:
         write_evaluation(folder, name, BETTER)
@@ -177,7 +188,8 @@ def test_a_worked_example(artifacts):
     d = 0.25 * (0 + 0 + 0 + 0.25)
     assert summary["all"]["s_total"]["mean"] == pytest.approx((a + b + c + d) / 4)
     numbers = headline(summary)
-    assert len(numbers) == 10
+    assert set(numbers) == {"s_total", *METRICS, "failure_ratio", "words", "repeated",
+                            "distinct_2", "seconds"}  # fmt: skip
     assert numbers["s_total"] == summary["all"]["s_total"]["mean"]
     assert numbers["p"] == summary["all"]["p"]["mean"]
 

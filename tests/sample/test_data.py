@@ -72,17 +72,32 @@ def test_the_card_counts_the_rows():
         assert f"| `persona_sentences/{name}.jsonl` | {len(written(name))} |" in card
 
 
+def round_of(row):
+    """The dialogue and the round that a row was written for."""
+    (entry,) = [e for split in SPLITS.values() for e in split if e["dialogID"] == row["dialogue"]]
+    if "round" in row:
+        return entry, entry["utterance"][row["round"]]
+    assert row["persona"] == entry["persona"]
+    (round_,) = [
+        u
+        for k, u in enumerate(entry["utterance"], start=1)
+        if u[f"dialogue{k}"][-1] == row["answer"]
+    ]
+    return entry, round_
+
+
 @pytest.mark.parametrize(
     ("split", "texts"), [("train", ["opposite", "echo", "denial"]), ("valid", ["opposite"])]
 )
 def test_what_is_written_by_hand_belongs_to_a_mark(split, texts):
-    dialogues = {entry["dialogID"]: entry for entry in SPLITS[split]}
     rows = written(split)
+    places = []
     for row in rows:
-        entry = dialogues[row["dialogue"]]
-        assert entry["utterance"][row["round"]]["persona_grounding"][row["sentence"]] is True
+        entry, round_ = round_of(row)
+        assert entry in SPLITS[split]
+        assert round_["persona_grounding"][row["sentence"]] is True
         assert not {row[text] for text in texts} & set(entry["persona"])
-    places = [(row["dialogue"], row["round"], row["sentence"]) for row in rows]
+        places.append((row["dialogue"], id(round_), row["sentence"]))
     assert len(set(places)) == len(places)
     sentences = [row[text] for row in rows for text in texts]
     assert all(sentence.strip() for sentence in sentences)

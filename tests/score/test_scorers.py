@@ -19,7 +19,7 @@ from persodpo.errors import UserError
 from persodpo.models.locations import file_hash, locate
 from persodpo.score import Metric, Scorer, declared_metrics
 from persodpo.score.consistency import score_consistency
-from persodpo.score.embedding import score_embedding_coherence
+from persodpo.score.embedding import score_embedding
 from persodpo.score.entailment import score_entailment
 from persodpo.score.judges import embeddings, nli, word_vectors
 from persodpo.score.judges.nli import LABELS
@@ -75,10 +75,10 @@ def test_c_of_each_sentence():
 def test_ue_needs_the_persona_first(persona, golden_answer, last, by_golden, by_turn):
     asked = [prompt(["P"], ["old", "T"], "R")]
     judge = Says(P=persona, R=golden_answer, T=last)
-    assert score_entailment(asked, ["a"], judge, "golden_answer") == [by_golden]
+    assert score_entailment(asked, ["a"], judge, "joint", "golden_answer") == [by_golden]
     # the golden_answer is not even judged where it can't count
     assert judge.asked == [("P", "a"), ("R", "a")][: 2 if persona == "e" else 1]
-    assert score_entailment(asked, ["a"], judge, "last_turn") == [by_turn]
+    assert score_entailment(asked, ["a"], judge, "joint", "last_turn") == [by_turn]
 
 
 def test_what_the_other_judges_are_shown():
@@ -89,7 +89,7 @@ def test_what_the_other_judges_are_shown():
         return [[-0.5], None]
 
     asked = [prompt(["A.", "B."], ["one", "two", "three"])] * 2
-    assert score_embedding_coherence(asked, ["x", "y"], judge) == [0, None]
+    assert score_embedding(asked, ["x", "y"], judge, "last_turn") == [0, None]
     assert score_persona_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
     assert score_unieval_coherence(asked, ["x", "y"], judge) == [-0.5, None]
     assert shown[::2] == [("three", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
@@ -97,11 +97,12 @@ def test_what_the_other_judges_are_shown():
 
 def test_every_metric_is_declared():
     metrics = declared_metrics(SCORERS)
-    assert list(metrics) == ["coh", "c", "ue", "p"]
-    assert [metric.label for metric in metrics.values()] == ["Coh-MiniLM", "C", "UE", "P"]
+    assert list(metrics) == ["coh", "c", "ue", "p", "rouge", "golden", "use"]
+    assert [metric.label for metric in metrics.values()] == [
+        "Coh-MiniLM", "C (any)", "UE (any)", "P", "ROUGE-L", "Golden-MiniLM", "Persona use gap",
+    ]  # fmt: skip
     for metric in metrics.values():
-        assert metric.low <= metric.worst < metric.high
-        assert metric.higher_is_better
+        assert metric.worst == (metric.low if metric.higher_is_better else metric.high)
         assert metric.version >= 1
     unieval = UniEval(kind="unieval", model="m", revision=None)
     other = SCORERS["coh"].model_copy(update={"model": "owner/large-encoder"})

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from persodpo.audit.questions import Case, Question
+from persodpo.audit.values import commonest, is_length, rank_correlation, tied
 from persodpo.intervals import Interval, auc_interval, ratio_interval
-from persodpo.score.audit.questions import Case, Question
-from persodpo.score.audit.values import commonest, is_length, rank_correlation, tied
-from persodpo.score.metric import Metric
+from persodpo.score import Metric
 
 Verdict = Literal["sees it", "doesn't see it", "wrong way round", "constant", "is length", ""]
 COLUMNS = ["metric", "question", "measure", "value", "low", "high", "n", "clusters", "verdict"]
@@ -85,6 +85,13 @@ def contradictions(
     return (key, question, measure, *share, len(below), len(set(clusters)), "")
 
 
+def commonest_finding(key: str, values: Sequence[float]) -> Finding:
+    """The share of the commonest value among all that a metric gave in the audit."""
+    most = commonest(values)
+    n = len(values)
+    return (key, "values", "commonest", *most, n, n, "constant" if most.mean == 1 else "")
+
+
 def value_findings(
     key: str, values: Mapping[str, Sequence[float]], words: Sequence[int]
 ) -> list[Finding]:
@@ -96,16 +103,12 @@ def value_findings(
         words: The answers' lengths.
 
     Returns:
-        `commonest` and `tied` (see `persodpo.score.audit.values`), and the rank correlations
-        `words` and of every other metric.
+        `tied` (see `persodpo.audit.values`), and the rank correlations `words` and of every other
+        metric.
     """
     own = values[key]
     n = len(own)
-    most = commonest(own)
-    rows: list[Finding] = [
-        (key, "values", "commonest", *most, n, n, "constant" if most.mean == 1 else ""),
-        (key, "values", "tied", *tied(own), n, n, ""),
-    ]
+    rows: list[Finding] = [(key, "values", "tied", *tied(own), n, n, "")]
     for name, other in {"words": words, **values}.items():
         correlation = None if name == key else rank_correlation(own, other)
         if correlation is not None:

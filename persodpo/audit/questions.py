@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from persodpo.errors import UserError
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response, Row, describe
-from persodpo.score.metric import Metric, QuestionName
+from persodpo.score import Metric, QuestionName
 
 
 @dataclass(frozen=True)

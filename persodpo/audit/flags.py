@@ -17,7 +17,7 @@ def audit_flags(findings: pd.DataFrame) -> dict[str, list[str]]:
     for that.
 
     Args:
-        findings: What `persodpo.score.audit.run.audit_metrics` gives.
+        findings: What `persodpo.audit.run.audit_metrics` gives.
 
     Returns:
         By metric that doesn't pass, the ends of sentences that begin with its name.
@@ -28,7 +28,7 @@ def audit_flags(findings: pd.DataFrame) -> dict[str, list[str]]:
         verdict = row["verdict"]
         reason = None
         if verdict == "constant":
-            reason = "has the same value for every golden answer"
+            reason = "has the same value for every answer, whatever the persona and the turns"
         elif verdict == "is length":
             reason = f"follows the answer's length (rank correlation {row['value']:+.2f})"
         elif row["measure"] == "auc" and row["question"] in MAIN and verdict != "sees it":

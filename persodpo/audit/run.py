@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 
 from persodpo import processes
-from persodpo.config.audit import AuditParams
-from persodpo.records import Prompt
-from persodpo.score.audit.findings import (
+from persodpo.audit.findings import (
     COLUMNS,
     Finding,
+    commonest_finding,
     contradictions,
     question_findings,
     value_findings,
 )
-from persodpo.score.audit.questions import (
+from persodpo.audit.questions import (
     Case,
     Question,
     ask,
@@ -24,8 +23,9 @@ from persodpo.score.audit.questions import (
     golden_cases,
     read_opposites,
 )
-from persodpo.score.kinds import declared_metrics
-from persodpo.score.metric import Metric, QuestionName, Scorer
+from persodpo.config.audit import AuditParams
+from persodpo.records import Prompt
+from persodpo.score import Metric, QuestionName, Scorer, declared_metrics
 
 
 def audit_metrics(
@@ -75,9 +75,10 @@ def _findings(
     concerned = [questions[name] for name in concerns(metric) if name in questions]
     sides = [golden, *(side for each in concerned for side in (each.higher, each.lower))]
     # all at once, so that what stands behind the metric is loaded once
-    values = iter(_values(key, scorer, [case for side in sides for case in side], batch_tokens))
+    every = _values(key, scorer, [case for side in sides for case in side], batch_tokens)
+    values = iter(every)
     of_golden, *of_sides = ([next(values) for _ in side] for side in sides)
-    rows: list[Finding] = []
+    rows = [commonest_finding(key, every)]
     for question, higher, lower in zip(concerned, of_sides[::2], of_sides[1::2], strict=True):
         rows += question_findings(key, metric, question, higher, lower)
     if metric.contradicted_below is not None:
