@@ -2,7 +2,7 @@
 
     python -m benchmarks.scorers unieval      Coh-UniEval against its formula, on a tiny T5
     python -m benchmarks.scorers distance     P against the published Persona Distance
-    python -m benchmarks.scorers nli          the embedded NLI on held-out SNLI and on SICK
+    python -m benchmarks.scorers nli          minilm_snli of nli/ on held-out SNLI and on SICK
     python -m benchmarks.scorers curve        the same trained on a quarter, a half, all pairs
     python -m benchmarks.scorers agreement    C and UE against the published values
     python -m benchmarks.scorers speed        all four metrics against a loop as in the original
@@ -31,7 +31,7 @@ from benchmarks import published
 from benchmarks.original_scorers import original_loop
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response, Score
-from persodpo.score import Scorer
+from persodpo.score import Scorer, declared_metrics
 from persodpo.score.judges.nli import class_name
 from persodpo.score.judges.unieval import UniEvalJudge, fit, question
 from persodpo.score.judges.word_vectors import WordVectorJudge, load_word_vectors
@@ -47,7 +47,9 @@ sys.path.append("tests")
 from tiny_models import corpus, make_t5
 
 NLI_DATA = Path(os.environ.get("NLI_DATA", "../shared/nli"))
-EMBEDDED = "minilm_snli"
+# The classifier of nli/ that the embedded judge of personas goes on from.
+PLAIN = "minilm_snli"
+PLAIN_FOLDER = f"nli/models/{PLAIN}"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 echo = typer.echo
@@ -133,7 +135,7 @@ def _echo_correlation(name: str, table: pd.DataFrame) -> None:
 
 
 @app.command()
-def nli(model: str = "data/nli_minilm") -> None:
+def nli(model: str = PLAIN_FOLDER) -> None:
     """Accuracy on SNLI pairs that it wasn't trained on, and on SICK, with 95 % intervals."""
     train, test = _snli()
     both = set(train["premise"]) & set(test["premise"])
@@ -153,7 +155,7 @@ def _snli() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _params(**changes: object) -> ClassifierParams:
-    return load_nli_params().classifiers[EMBEDDED].model_copy(update=changes)
+    return load_nli_params().classifiers[PLAIN].model_copy(update=changes)
 
 
 def _echo_accuracy(name: str, numbers: dict) -> None:
@@ -176,7 +178,7 @@ def curve() -> None:
 
 @app.command()
 def agreement(show: int = 0, seed: int = 0) -> None:
-    """C and UE of the embedded default against the published values, over all seven models."""
+    """The embedded default's metrics against the published values, over all seven models."""
     prompts = published.prompts("train")
     tables = []
     for model in published.models():
@@ -187,6 +189,9 @@ def agreement(show: int = 0, seed: int = 0) -> None:
             table[f"our_{key}"] = [score.values[key] for score in scores]
         tables.append(table.assign(model=model))
     table = pd.concat(tables, ignore_index=True)
+    # a graded value as what it says: contradicted, neither, used
+    used_above = declared_metrics(load_params().scorers)["c"].used_above or 0.0
+    table["our_c"] = np.where(table["our_c"] < 0, -1, (table["our_c"] > used_above).astype(int))
     for key in ("c", "ue"):
         echo(f"\n{key.upper()} of {len(table)} valid responses, rows published, columns ours")
         echo(pd.crosstab(table[key], table[f"our_{key}"]).to_markdown())
@@ -217,7 +222,7 @@ def _response(id_: str, model: str, answer: str) -> Response:
 def speed(responses: int = 1000, unieval: int = 150) -> None:
     """All four metrics of published responses, against one text at a time as in the original.
 
-    Once with the embedded default, and for some responses with UniEval's question in the place
+    Once with Coh-MiniLM, and for some responses with UniEval's question in the place
     of Coh-MiniLM, on random weights in the shape of T5 v1.1 small (the real ones are 3 GB).
     """
     prompts = published.prompts("train")
@@ -225,13 +230,23 @@ def speed(responses: int = 1000, unieval: int = 150) -> None:
     # the pool's answers to the first prompts, as the stages see them
     table = pd.concat(tables).sort_values(["prompt", "model"], kind="stable").head(responses)
     rows = [_response(str(row.prompt), row.model, row.answer) for row in table.itertuples()]
-    params = load_params().scorers
+    params = _plain(load_params().scorers)
     with tempfile.TemporaryDirectory() as folder:
         _compare("with Coh-MiniLM", prompts, rows, params, f"{folder}/1")
         make_t5(Path(folder, "t5"), vocabulary=8000, d_model=512, d_kv=64, d_ff=1024, num_layers=8,
                 num_heads=6, feed_forward_proj="gated-gelu")  # fmt: skip
         asked = params | {"coh": UniEval(kind="unieval", model=f"{folder}/t5", revision=None)}
         _compare("with UniEval's question", prompts, rows[:unieval], asked, f"{folder}/2")
+
+
+def _plain(scorers: dict[str, Scorer]) -> dict[str, Scorer]:
+    """Coh, C, UE and P as the original has them: one judgement of the joined persona."""
+    published.need(Path(PLAIN_FOLDER))
+    changes = {"model": PLAIN_FOLDER, "aggregate": "joint"}
+    return {
+        key: scorers[key].model_copy(update=changes if key in ("c", "ue") else {})
+        for key in published.METRICS
+    }
 
 
 def _score(prompts: list[Prompt], rows: list[Response], scorers: dict[str, Scorer]) -> list[Score]:
