@@ -1,6 +1,6 @@
 """pair: weigh the scores of the pool and form the preference pairs.
 
-Reads   artifacts/prompts/train.jsonl, artifacts/responses/<model>.jsonl and
+Reads   artifacts/prompts/{train,valid}.jsonl, artifacts/responses/<model>.jsonl and
         artifacts/scores/<model>.jsonl of every model of the pool
 Writes  artifacts/scored.jsonl (every response with all its scores), and in artifacts/pairs/
         {dpo,persodpo}.jsonl, scale.json (what was fitted on the pool), metrics.json, and
@@ -15,6 +15,7 @@ from persodpo.config import StageParams, read_params
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.sections import WordLimit
 from persodpo.pair import (
+    check_numbers,
     fit_scale,
     form_pair_sets,
     pair_metrics,
@@ -23,7 +24,9 @@ from persodpo.pair import (
     plot_data,
     pool_metrics,
     read_pool,
+    report_excess,
     score_table,
+    valid_overlap,
     value_numbers,
     weighted_metrics,
 )
@@ -66,9 +69,11 @@ def main() -> None:
     pool = read_pool(params.pool, prompts, metrics, ARTIFACTS)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, params.scoring, metrics)
-    sets = form_pair_sets(
-        table, params.pairing, {method.pairs for method in params.train.methods.values()}
-    )
+    needed = {method.pairs for method in params.train.methods.values()}
+    sets = form_pair_sets(table, params.pairing, needed)
+    checks = {name: check_numbers(pairs, table, params.scoring) for name, pairs in sets.items()}
+    overlap = valid_overlap(prompts, read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt))
+    excess = report_excess(checks, overlap, needed, params.pairing.checks)
 
     temperature = params.train.weight_temperature
     lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
@@ -78,10 +83,13 @@ def main() -> None:
         texts = pair_texts(which, table, params.pairing)
         write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts, prompts))
     numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
-    write_json(
-        PAIRS / "metrics.json",
-        {"pool": pool_metrics(table, metrics), "values": value_numbers(table, metrics), **numbers},
-    )
+    of_pool = {
+        "pool": pool_metrics(table, metrics) | {"valid_overlap": overlap},
+        "values": value_numbers(table, metrics),
+        "excess": excess,
+    }
+    of_sets = {name: numbers[name] | {"checks": checks[name]} for name in sets}
+    write_json(PAIRS / "metrics.json", of_pool | of_sets)
     for name, data in plot_data(sets, table, temperature).items():
         write_text(PAIRS / f"{name}.csv", data.to_csv(index=False))
 

@@ -19,6 +19,7 @@ from pydantic import (
 from persodpo.config.sections import Key, Section, Seed
 
 Strategy = Literal["margin", "best_worst", "quantile", "valid_invalid"]
+PairSet = Literal["dpo", "persodpo"]
 PairText = Literal["raw", "rewrapped"]
 Quantile = Annotated[float, Field(ge=0, le=1)]
 
@@ -56,6 +57,23 @@ class ScoringParams(Section):
         return value
 
 
+class ChecksParams(Section):
+    """The limits of the checks of the pairs; null for none."""
+
+    on_excess: Literal["warn", "strict"]
+    length_d: NonNegativeFloat | None
+    near_duplicates: Quantile | None
+    both_sides: Quantile | None
+    decided_by_format: Quantile | None
+    decided_by_length: Quantile | None
+    decided_by_both: Quantile | None
+    valid_overlap: Quantile | None
+
+    def limits(self) -> dict[str, float | None]:
+        """The limits by the names of the checks."""
+        return self.model_dump(exclude={"on_excess"})
+
+
 class PairingParams(Section):
     """Which scored responses become preference pairs, and what a pair shows of them."""
 
@@ -68,6 +86,8 @@ class PairingParams(Section):
     max_per_prompt: PositiveInt | None
     cap: Literal["random", "largest_margin"]
     seed: Seed
+    match_length: PositiveFloat | None
+    checks: ChecksParams
 
     @model_validator(mode="after")
     def _check_quantiles(self) -> Self:

@@ -5,10 +5,12 @@ In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and
     pool.py       all responses with their scores, joined and checked
     scoring.py    from sub-scores to S_total
     pairing.py    which responses are paired
+    checks.py     what a model could learn from the pairs besides what it should
     numbers.py    numbers and plots of the pairs
     values.py     what the metrics' values of the pool show by themselves
 """
 
+from persodpo.pair.checks import check_numbers, report_excess, valid_overlap
 from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
 from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts
 from persodpo.pair.pool import evaluated_table, read_pool
@@ -17,6 +19,7 @@ from persodpo.pair.values import value_numbers
 
 __all__ = [
     "Scale",
+    "check_numbers",
     "evaluated_table",
     "fit_scale",
     "form_pair_sets",
@@ -26,7 +29,9 @@ __all__ = [
     "plot_data",
     "pool_metrics",
     "read_pool",
+    "report_excess",
     "score_table",
+    "valid_overlap",
     "value_numbers",
     "weighted_metrics",
 ]

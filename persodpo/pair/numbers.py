@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from persodpo.pair.pairing import PairSet
+from persodpo.config.pair import PairSet
 from persodpo.weights import pair_weights
 
 PairSets = Mapping[PairSet, pd.DataFrame]

@@ -142,11 +142,11 @@ def audit(results: Results) -> str:
 
 
 def _audit_warnings(results: Results) -> list[str]:
-    """A sentence about each metric that forms pairs and doesn't pass the audit."""
+    """A sentence about each metric that forms pairs and doesn't pass, and each check of pairs."""
     found = audit_warnings(
         results.findings, results.pairs["values"], results.metrics, results.weights
     )
-    return [f"{WARNING} {sentence}" for sentence in found]
+    return [f"{WARNING} {sentence}" for sentence in [*found, *results.pairs["excess"]]]
 
 
 def _gains(results: Results, compared: pd.DataFrame) -> list[str]:
@@ -248,6 +248,11 @@ def _pair_table(results: Results) -> pd.DataFrame:
         "Rejected invalid": lambda each: _share(each["rejected_invalid"], ".0%"),
         "Median margin": lambda each: _share(each["margin"]["median"], ".2f"),
         "Median weight": lambda each: _share(each["weight"]["median"], ".2f"),
+        "Length d": lambda each: _share(each["checks"]["length_d"], "+.2f"),
+        "Near duplicates": lambda each: _share(each["checks"]["near_duplicates"], ".0%"),
+        "Decided by format": lambda each: _share(each["checks"]["decided_by_format"], ".0%"),
+        "By length": lambda each: _share(each["checks"]["decided_by_length"], ".0%"),
+        "By both": lambda each: _share(each["checks"]["decided_by_both"], ".0%"),
     }
     return pd.DataFrame(
         {title: [text(each) for each in sets.values()] for title, text in columns.items()},

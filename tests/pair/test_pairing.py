@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from trl.data_utils import is_conversational
@@ -9,7 +10,9 @@ from persodpo.errors import UserError
 from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts, select_pairs
 from persodpo.records import Prompt
 from persodpo.weights import pair_weights
+from persodpo.workflow.params import load_params
 
+WHOLE = load_params(ROOT / "params.yaml")
 PROMPTS = [
     Prompt(id=i, persona=["p"], turns=["t"], golden_answer="r", text=f"ask {i}") for i in "abc"
 ]
@@ -18,7 +21,7 @@ PROMPTS = [
 def params(strategy="margin", margin=0.1, **changes):
     values = {"strategy": strategy, "margin": margin, "low_quantile": 0.4, "high_quantile": 0.6,
               "text": "raw", "unanswered": "keep", "max_per_prompt": None, "cap": "random",
-              "seed": 0}  # fmt: skip
+              "seed": 0, "match_length": None, "checks": WHOLE.pairing.checks}  # fmt: skip
     return PairingParams(**(values | changes))
 
 
