@@ -2,6 +2,7 @@
 
     python -m benchmarks.pairing replay     the pairs of the published logs, against a recount
     python -m benchmarks.pairing changes    the same with one setting at a time as ours
+    python -m benchmarks.pairing checks     what the checks say of them, and of match_length
     python -m benchmarks.pairing contract   failure ratios of the published validation responses
     python -m benchmarks.pairing stage      time and memory of the stage pair on them
     python -m benchmarks.pairing scale      time and memory on random pools of growing size
@@ -26,6 +27,7 @@ import typer
 from benchmarks import original_pairs, published
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.generate.run import generate_responses
+from persodpo.pair.checks import check_numbers, valid_overlap
 from persodpo.pair.numbers import pair_metrics
 from persodpo.pair.pairing import form_pair_sets, select_pairs
 from persodpo.pair.pool import evaluated_table
@@ -100,6 +102,34 @@ def replay() -> None:
     ours, counted = keys(sets["dpo"], table, params), original_pairs.dpo_pairs(theirs)
     typer.echo(f"valid against invalid: {len(ours)} pairs, recount {len(counted)}, "
           f"in one only {len(ours ^ counted)}")  # fmt: skip
+
+
+@app.command()
+def checks() -> None:
+    """The checks of the replay's pairs, the default's strategy on them, and match_length."""
+    with tempfile.TemporaryDirectory() as folder:
+        params = replay_params(Path(folder))
+    pool = replay_pool(params)
+    prompts, valid = sample_prompts(params.sample)
+    margin = params.pairing.model_copy(update={"strategy": "margin", "margin": 0.1})
+    found = {}
+    for name, pairing in (("quantile", params.pairing), ("margin .1", margin)):
+        for bound in (None, 0.2):
+            matched = pairing.model_copy(update={"match_length": bound})
+            table, sets = pair_sets(pool, params, params.scoring, matched)
+            for which in ("dpo", "persodpo") if name == "quantile" and not bound else ("persodpo",):
+                title = f"{which}, {name}{f', matched to {bound}' if bound else ''}"
+                pairs = sets[which]
+                words = [table["words"].iloc[pairs[side]].mean() for side in ("chosen", "rejected")]
+                found[title] = {
+                    "pairs": len(pairs),
+                    "words": " / ".join(f"{each:.0f}" for each in words),
+                    "median margin": pairs["margin"].median(),
+                    **check_numbers(pairs, table, params.scoring),
+                }
+    typer.echo(pd.DataFrame.from_dict(found, orient="index").to_markdown(floatfmt=".2f"))
+    overlap = valid_overlap(prompts, valid)
+    typer.echo(f"{overlap:.1%} of {len(valid)} validation dialogues are close to the training ones")
 
 
 @app.command()
