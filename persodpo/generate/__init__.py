@@ -2,7 +2,9 @@
 
 In: `Prompt` rows and a section of `models`. Out: `Response` rows, and numbers of the calls.
 
-    run.py          answers of one model, by its backend: cache first, then calls
+    run.py          answers of one model to prompts, by its backend
+    texts.py        answers to other texts, such as a judge's questions
+    asking.py       requests of either: cache first, then an estimate, then the calls
     request.py      what is asked, and the key of an answer in the cache
     cache.py        the cache of answers; cost.py estimate and budget; tally.py what a run cost
     local.py        models on this machine; prefill.py, decoding.py how they answer together
@@ -13,9 +15,11 @@ local.py needs torch, which takes seconds to import, so it is not behind this do
 loaded model imports `answer_requests` from there.
 """
 
+from persodpo.generate.asking import make_caller
 from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
 from persodpo.generate.request import Message, Request, sample_request
-from persodpo.generate.run import estimate_model, generate_responses, make_caller
+from persodpo.generate.run import estimate_model, generate_responses
+from persodpo.generate.texts import answer_texts, estimate_texts
 
 __all__ = [
     "AnswerCache",
@@ -24,7 +28,9 @@ __all__ = [
     "Line",
     "Message",
     "Request",
+    "answer_texts",
     "estimate_model",
+    "estimate_texts",
     "generate_responses",
     "make_caller",
     "sample_request",

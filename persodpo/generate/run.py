@@ -1,20 +1,13 @@
 """Answers of one model to a set of prompts, by the model's backend, no call paid twice.
 
 A backend either reads answers that exist or calls a model.
-Before the first call the cache is asked and the cost is estimated; every answer
-is in the cache as soon as it is received.
-
-Under several processes the main one looks into the cache and decides what is asked;
-then a model on this machine is asked by all of them, each a share, and a server by the
-main one.
+How it is called stands in `persodpo.generate.asking`.
 """
 
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
@@ -23,52 +16,17 @@ from persodpo.config.models import (
     ModelParams,
     OpenAIModel,
     SampledModel,
-    TransformersModel,
 )
-from persodpo.errors import UserError
+from persodpo.generate.asking import ask, estimate_requests, make_caller
 from persodpo.generate.cache import AnswerCache
-from persodpo.generate.cost import Estimate, Price, estimate, read_price
+from persodpo.generate.cost import Estimate
 from persodpo.generate.golden import read_golden
 from persodpo.generate.logged import read_logged
-from persodpo.generate.reply import cut_or
-from persodpo.generate.request import Request, sample_requests, unique
-from persodpo.generate.served import ServedModel
-from persodpo.generate.tally import Tally, generation_metrics
+from persodpo.generate.request import sample_requests
+from persodpo.generate.tally import generation_metrics
 from persodpo.models.thoughts import split_thoughts
 from persodpo.prompts import parse_response
 from persodpo.records import Answer, Prompt, Response
-
-
-class Caller(Protocol):
-    """A backend that calls a model."""
-
-    def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
-        """One request per prompt, in the prompts' order; nothing is called."""
-
-    def answer(self, requests: Sequence[Request], tally: Tally) -> None:
-        """Call the model and hand each answer to `tally.store` as soon as it is received.
-
-        Called in every process with the same requests; what this one keeps is its share.
-        """
-
-
-def make_caller(
-    name: str, model: SampledModel, params: GenerateParams, policy: Path | None = None
-) -> Caller:
-    """The backend of a model that is called.
-
-    Each is imported late, because OpenAI's client and torch take seconds that the others need not
-    wait.
-    """
-    if isinstance(model, OpenAIModel):
-        from persodpo.generate.remote import OpenAICaller  # noqa: PLC0415
-
-        return OpenAICaller(name, model, params)
-    assert isinstance(model, TransformersModel)
-    from persodpo.generate.local import TransformersCaller  # noqa: PLC0415
-
-    return TransformersCaller(name, model, params, policy)
-
 
 # About so many tokens a word of English and the JSON around an answer take.
 TOKENS_PER_WORD = 1.4
@@ -126,20 +84,8 @@ def generate_responses(
     asked = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
     if processes.is_main():
         _warn_low_cap(name, requests[0].max_tokens, max_words)
-    cache = AnswerCache()
-    # the other processes ask under the main one's lock, and wait for it in from_main
-    with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
-        known, missing, plan, price = processes.from_main(
-            lambda: _prepare(name, model, requests, params, cache)
-        )
-        prompt_ids = {r.key: id_ for r, (id_, _) in zip(requests[::-1], asked[::-1], strict=True)}
-        with Tally(plan, cache, price, params.max_cost_usd, prompt_ids, known) as tally:
-            if missing:
-                caller.answer(missing, tally)
-            tally.combine()
-    known |= tally.answers
-    answers = [_with_cut_marked(known[request.key], request) for request in requests]
-    keys = [None if request.key in tally.uncached else request.key for request in requests]
+    ids = [id_ for id_, _ in asked]
+    answers, keys, tally, price = ask(name, model, caller, requests, ids, params)
     rows = _responses(name, asked, answers, keys, params)
     if processes.is_main():
         _warn_lost_in_thoughts(name, model, rows)
@@ -166,66 +112,7 @@ def estimate_model(
         make_caller(name, model, params).requests(prompts, max_words),
         samples or model.samples,
     )
-    known, missing = _look_up(requests, cache)
-    return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
-
-
-def _prepare(
-    name: str,
-    model: ModelParams,
-    requests: Sequence[Request],
-    params: GenerateParams,
-    cache: AnswerCache,
-) -> tuple[dict[str, Answer], list[Request], Estimate, Price | None]:
-    """All that is settled before the first call: see `_look_up`, `estimate`, and the price."""
-    price = _price(name, model, params)
-    known, missing = _look_up(requests, cache)
-    if isinstance(model, OpenAIModel):
-        ServedModel(name, model).refuse_mixed(known.values())
-    plan = estimate(name, len(known) + len(missing), missing, price)
-    _check(plan, price, params)
-    return known, missing, plan, price
-
-
-def _with_cut_marked(answer: Answer, request: Request) -> Answer:
-    """A server's answer, cut if it has as many tokens as were allowed, whatever was kept of it."""
-    if request.provider != "openai":
-        return answer
-    reason = cut_or(answer.finish_reason, answer.completion_tokens, request.max_tokens)
-    return answer.model_copy(update={"finish_reason": reason})
-
-
-def _look_up(
-    requests: Sequence[Request], cache: AnswerCache
-) -> tuple[dict[str, Answer], list[Request]]:
-    """The cached answers by key, and the requests without one, each once."""
-    found = [(request, cache.get(request)) for request in unique(requests)]
-    known = {request.key: answer for request, answer in found if answer is not None}
-    return known, [request for request, answer in found if answer is None]
-
-
-def _price(name: str, model: ModelParams, params: GenerateParams) -> Price | None:
-    return read_price(Path(params.prices), name, model) if isinstance(model, OpenAIModel) else None
-
-
-def _check(plan: Estimate, price: Price | None, params: GenerateParams) -> None:
-    """Say what is ahead, and refuse it where it is forbidden or too dear."""
-    cost = f", about {plan.cost_usd:.4f} dollars" if price else ""
-    sys.stderr.write(
-        f"{plan.model}: {plan.requests} requests, {plan.cached} cached, {plan.calls} calls to "
-        f"make, about {plan.prompt_tokens} tokens in, at most {plan.completion_tokens} out{cost}\n"
-    )
-    if plan.calls and os.environ.get("PERSODPO_OFFLINE", "0") not in ("", "0"):
-        raise UserError(
-            f"{plan.model}: {plan.calls} of {plan.requests} answers aren't in the cache, and "
-            "PERSODPO_OFFLINE forbids every call; unset it, or fetch the answers (dvc pull)."
-        )
-    if plan.cost_usd > params.max_cost_usd:
-        raise UserError(
-            f"{plan.model}: its {plan.calls} calls would cost about {plan.cost_usd:.4f} dollars, "
-            f"more than generate.max_cost_usd = {params.max_cost_usd:g}; raise it in params.yaml, "
-            "or sample fewer prompts."
-        )
+    return estimate_requests(name, model, requests, params, cache)
 
 
 def _responses(
