@@ -2,14 +2,17 @@
 
 Reads   artifacts/prompts/train.jsonl, artifacts/responses/<model>.jsonl
 Writes  artifacts/scores/<model>.jsonl
-Params  launch, score, scorers
+Params  launch, score, scorers; where a chat model judges, generate and its section in models
 """
 
 from persodpo.config import StageParams, read_params
+from persodpo.config.generate import GenerateParams
+from persodpo.config.models import ModelParams
 from persodpo.config.score import ScoreParams
+from persodpo.generate import text_asker
 from persodpo.records import Prompt, Response, read_rows, write_rows
 from persodpo.runner import ARTIFACTS, run_stage
-from persodpo.score import Scorers, score_responses
+from persodpo.score import Scorers, bound_scorers, score_responses
 
 
 class Params(StageParams):
@@ -17,6 +20,8 @@ class Params(StageParams):
 
     score: ScoreParams
     scorers: Scorers
+    models: dict[str, ModelParams]
+    generate: GenerateParams
 
 
 def main(model: str) -> None:
@@ -24,7 +29,8 @@ def main(model: str) -> None:
     params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     responses = read_rows(ARTIFACTS / f"responses/{model}.jsonl", Response)
-    scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
+    scorers = bound_scorers(params.scorers, text_asker(params.models, params.generate))
+    scores = score_responses(prompts, responses, scorers, params.score.batch_tokens)
     write_rows(ARTIFACTS / f"scores/{model}.jsonl", scores)
 
 

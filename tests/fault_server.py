@@ -22,8 +22,13 @@ FAULTS = ("rate_limit", "server_error", "dropped", "timeout", "malformed", "empt
 
 
 def reply_to(content: str) -> str:
-    """The one right answer to a prompt."""
-    return json.dumps({"response": f"Answer {hashlib.sha256(content.encode()).hexdigest()[:16]}"})
+    """The one right answer to a prompt; to a judge's question a grade, or a verdict."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    if '{"grade"' in content:
+        return json.dumps({"grade": 1 + int(digest, 16) % 5})
+    if '{"better"' in content:
+        return json.dumps({"better": ("A", "B", "tie")[int(digest, 16) % 3]})
+    return json.dumps({"response": f"Answer {digest[:16]}"})
 
 
 class FaultServer:

@@ -14,9 +14,9 @@ from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
 from persodpo.config.score import ScoreParams
 from persodpo.config.sections import WordLimit
-from persodpo.generate import generate_responses
+from persodpo.generate import generate_responses, text_asker
 from persodpo.records import Evaluated, Prompt
-from persodpo.score import Scorers, score_responses
+from persodpo.score import Scorers, bound_scorers, score_responses
 
 
 class TrainedParams(StageParams):
@@ -71,7 +71,8 @@ def evaluate_candidate(
         samples=1,
     )
     responses = [row.model_copy(update={"model": name}) for row in generated.responses]
-    scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
+    scorers = bound_scorers(params.scorers, text_asker(params.models, params.generate))
+    scores = score_responses(prompts, responses, scorers, params.score.batch_tokens)
     return [
         Evaluated(response=response, score=score)
         for response, score in zip(responses, scores, strict=True)

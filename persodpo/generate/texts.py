@@ -3,17 +3,35 @@
 They go the way of all requests: through the cache, the estimate, the budget and the limits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
-from persodpo.config.models import SampledModel
+from persodpo.config.models import ModelParams, SampledModel
 from persodpo.generate.asking import ask, estimate_requests, make_caller
 from persodpo.generate.cache import AnswerCache
 from persodpo.generate.cost import Estimate
 from persodpo.generate.request import Request
 from persodpo.models.thoughts import split_thoughts
 from persodpo.records import Prompt
+
+
+def text_asker(
+    models: Mapping[str, ModelParams], params: GenerateParams
+) -> Callable[[str, Sequence[str]], list[str]]:
+    """Make a function that asks a model of the catalogue by its key; see `answer_texts`.
+
+    Args:
+        models: The sections of the models.
+        params: The settings that all models share.
+    """
+
+    def ask_model(name: str, texts: Sequence[str]) -> list[str]:
+        model = models[name]
+        assert isinstance(model, SampledModel)  # checked before the stage
+        return answer_texts(name, model, texts, params)
+
+    return ask_model
 
 
 def answer_texts(

@@ -11,8 +11,9 @@ from persodpo.config.sections import Key
 from persodpo.score.consistency import Consistency
 from persodpo.score.embedding import Embedding
 from persodpo.score.entailment import Entailment
+from persodpo.score.judge import Judge
 from persodpo.score.logged import Logged
-from persodpo.score.metric import Metric, Scorer
+from persodpo.score.metric import AskModel, Metric, Scorer
 from persodpo.score.overlap import ChrF, RougeL
 from persodpo.score.persona_distance import PersonaDistance
 from persodpo.score.persona_use import PersonaUse
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Scorer]] = {
     "consistency": Consistency,
     "embedding": Embedding,
     "entailment": Entailment,
+    "judge": Judge,
     "logged": Logged,
     "persona_distance": PersonaDistance,
     "persona_use": PersonaUse,
@@ -40,6 +42,11 @@ else:
 
 # The section `scorers` of params.yaml: metrics by their keys, in the order of the tables.
 Scorers = Annotated[dict[Key, AnyScorer], Field(min_length=1)]
+
+
+def bound_scorers(scorers: dict[str, Scorer], ask: AskModel) -> dict[str, Scorer]:
+    """The metrics, each with the means to ask a model of the catalogue if it needs one."""
+    return {key: scorer.bound(ask) for key, scorer in scorers.items()}
 
 
 def declared_metrics(scorers: dict[str, Scorer]) -> dict[str, Metric]:

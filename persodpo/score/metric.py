@@ -16,6 +16,8 @@ Texts = tuple[str, ...]
 Judgement = list[float] | None
 # From n inputs to n judgements, in their order.
 Judge = Callable[[Sequence[Texts]], list[Judgement]]
+# From the key of a chat model in `models`, and texts, to what it says to each.
+AskModel = Callable[[str, Sequence[str]], list[str]]
 Prompts = Sequence[Prompt]
 Responses = Sequence[Response]
 # One value per answer; None where the metric can't be computed.
@@ -102,6 +104,14 @@ class Scorer(Section):
         Raises:
             UserError: What stands behind the metric can't be found or used.
         """
+
+    def bound(self, ask: AskModel) -> "Scorer":
+        """The metric with the means to ask a model of the catalogue; most need none."""
+        return self
+
+    def model_keys(self) -> list[str]:
+        """The keys in `models` of the chat models that it asks."""
+        return []
 
     def paths(self) -> list[str]:
         """What the settings name that may be a file or a folder on this machine."""

@@ -37,6 +37,8 @@ PACKAGE = "persodpo"
 NO_DEPENDENCIES = {Path("persodpo/errors.py")}
 # Stages that gather the outputs of others, whose lists DVC can't template.
 GATHERING = ("pair", "report")
+# Stages that score, in which a chat model may judge.
+SCORING = ("score", "baseline", "evaluate")
 # Column of the training log that each plot over the steps shows.
 CURVES = {
     "loss": "loss/total",
@@ -93,6 +95,8 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
             and not dependency.startswith(_folders(gathered))
         ]
         body["deps"] = [*written_by_hand, *gathered, *modules]
+        if name in SCORING:
+            body["params"] = _scoring_params(name, body["params"], params)
     document["metrics"] = [
         *(f"artifacts/generation/{model}.json" for model in params.pool),
         "artifacts/audit/metrics.json",
@@ -107,6 +111,16 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
                     f"artifacts/training/{method}.csv": CURVES[name]
                     for method in params.train.methods
                 }
+
+
+def _scoring_params(stage: str, declared: Iterable[str], params: Params) -> list[str]:
+    """What a stage that scores reads of params.yaml, with what its judges need."""
+    keys = {key for scorer in params.scorers.values() for key in scorer.model_keys()}
+    # of models, a template names those that answer, and a plain key those that judge
+    kept = [each for each in declared if not each.startswith("models.") or "${" in each]
+    if stage == "score":  # the others need it anyway
+        kept = [each for each in kept if each != "generate"] + (["generate"] if keys else [])
+    return sorted([*kept, *(f"models.{key}" for key in keys)])
 
 
 def refuse_stale_lists(stage: str, params: Params) -> None:
@@ -172,10 +186,12 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     trained = _local([params.trained_model()])
     named = [name for scorer in params.scorers.values() for name in scorer.paths()]
     judged = [name for name in dict.fromkeys(named) if Path(name).exists()]
+    asks = any(scorer.model_keys() for scorer in params.scorers.values())
+    prices = [params.generate.prices] if asks else []
     return {
         "generate": pool,
         "baseline": [*baselines, *judged],
-        "score": judged,
+        "score": [*judged, *prices],
         "audit": [*judged, *([params.audit.opposites] if params.audit.opposites else [])],
         "train": trained,
         "evaluate": [*trained, *judged],

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from persodpo.config.audit import AuditParams
 from persodpo.config.evaluate import EvaluateParams
 from persodpo.config.generate import GenerateParams
-from persodpo.config.models import ModelParams, TransformersModel
+from persodpo.config.models import ModelParams, SampledModel, TransformersModel
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.reading import PARAMS_FILE, read_params
 from persodpo.config.sample import SampleParams
@@ -72,6 +72,13 @@ class Params(Section):
                     f"scoring.weights has {key!r}, which is no key of scorers; "
                     f"the keys there are {', '.join(self.scorers)}"
                 )
+        for name, scorer in self.scorers.items():
+            for key in scorer.model_keys():
+                if not isinstance(self.models.get(key), SampledModel):
+                    raise ValueError(
+                        f"scorers.{name}.model is {key!r}, which is no chat model that can be "
+                        "asked; name a key of models with the backend openai or transformers"
+                    )
         if len(set(self.pool)) < len(self.pool):
             raise ValueError("pool names a model twice; take one of them out")
         target = self.scoring.length.target
