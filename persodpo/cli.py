@@ -17,10 +17,8 @@ import typer
 
 from persodpo.cache_cli import cache_app, print_table
 from persodpo.errors import UserError
-from persodpo.generate import AnswerCache, estimate_model
-from persodpo.records import Prompt
-from persodpo.sample import sample_prompts
-from persodpo.workflow import apply_profile, load_params, synchronise_files
+from persodpo.runner import ARTIFACTS
+from persodpo.workflow import apply_profile, estimate_calls, load_params, synchronise_files
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)
@@ -46,29 +44,22 @@ def sync() -> None:
 
 @app.command()
 def estimate() -> None:
-    """Print what the whole pool's calls will take and cost, without making one.
+    """Print what all calls will take and cost, without making one.
 
     The prompts are drawn anew by params.yaml: the training prompts for each model of the pool,
-    the validation prompts for each baseline. Trained methods run on this machine.
+    the validation prompts for each baseline. Trained methods run on this machine. Judges are asked
+    about every valid answer.
     """
-    params, cache = load_params(), AnswerCache()
-    train, valid = sample_prompts(params.sample)
-    jobs: list[tuple[str, str, list[Prompt], int | None]]
-    jobs = [(key, key, train, None) for key in params.pool]
-    jobs += [
-        (f"{name} (baseline)", key, valid, 1) for name, key in params.evaluate.baselines.items()
-    ]
-    settings = (params.generate, params.sample.max_words, cache)
-    table = pd.DataFrame(
-        estimate_model(key, params.models[key], prompts, *settings, samples)._replace(model=label)
-        for label, key, prompts, samples in jobs
-    )
+    params = load_params()
+    table, assumed = estimate_calls(params, ARTIFACTS)
     total = table.drop(columns="model").sum().to_dict() | {"model": "all"}
     print_table(pd.concat([table, pd.DataFrame([total]).astype(table.dtypes)]))
     typer.echo(
         "Prompt tokens are about right for English, completion tokens and cost the most they can "
         f"be. Each stage may cost generate.max_cost_usd = {params.generate.max_cost_usd:g} dollars."
     )
+    if assumed:
+        typer.echo("Where answers are still to come, judges are taken to judge golden ones.")
 
 
 @app.command()

@@ -113,6 +113,10 @@ class Scorer(Section):
         """The keys in `models` of the chat models that it asks."""
         return []
 
+    def texts(self, key: str, prompts: Prompts, answers: Sequence[str]) -> list[str]:
+        """What it asks a chat model about valid answers; nothing without one."""
+        return []
+
     def paths(self) -> list[str]:
         """What the settings name that may be a file or a folder on this machine."""
         return []

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from remote_workspace import RemoteWorkspace, attempts, fault_server
+from judged_workspace import SCORE, judged_workspace
+from remote_workspace import RemoteWorkspace, attempts, fault_server, make_prompts
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,36 @@ def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path, tiny_model)
     assert rows["smollm2_greedy"] == ["6", "0", "6"]
     assert rows["base (baseline)"] == ["3", "0", "3"]
     assert rows["all"] == ["15", "0", "15"]
+
+
+def test_the_estimate_covers_judges(tmp_path):
+    """Of answers that there are it asks for those alone, and of others it says what it assumes."""
+    with fault_server(tmp_path / "log.jsonl") as url:
+        w = judged_workspace(tmp_path, url, 3)
+        w.params["sample"] |= {
+            "train_file": "train.jsonl", "valid_file": "valid.jsonl", "n_train": 3, "n_valid": 2,
+        }  # fmt: skip
+        w.write()
+        prompts = make_prompts(5)
+        for split, part in (("train", prompts[:3]), ("valid", prompts[3:])):
+            lines = [
+                json.dumps({"id": p.id, "persona": p.persona, "golden_answer": p.golden_answer,
+                            "turns": [f"{split}?"] if split == "valid" else p.turns})
+                for p in part
+            ]  # fmt: skip
+            (w.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+        w.run(*SCORE)
+        made = len(attempts(tmp_path / "log.jsonl"))
+        output = w.run("persodpo", "estimate")
+        assert len(attempts(tmp_path / "log.jsonl")) == made == 3 * 3
+    rows = {cells[1]: cells[2:5] for cells in
+            ([cell.strip() for cell in line.split("|")] for line in output.splitlines())
+            if len(cells) > 5}  # fmt: skip
+    assert rows["remote judges golden"] == ["9", "9", "0"]
+    assert rows["remote judges smollm2_greedy"] == ["9", "0", "9"]
+    assert rows["remote judges base (baseline)"] == ["6", "0", "6"]
+    assert rows["remote judges persodpo (method)"] == ["6", "0", "6"]
+    assert "judges are taken to judge golden ones" in output
 
 
 def test_the_cache_is_shown(asked):

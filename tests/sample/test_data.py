@@ -111,6 +111,9 @@ def test_what_is_written_by_hand_belongs_to_a_mark(split, texts):
 
 def test_no_persona_sentence_of_nobody_is_somebodys():
     rows = written("other")
-    texts = [row[name] for row in rows for name in ("persona", "echo", "denial", "neutral")]
+    names = ("persona", "opposite", "echo", "denial", "neutral")
+    texts = [row[name] for row in rows for name in names if name in row]
+    assert all(text.strip() for text in texts)
+    assert sum("opposite" in row for row in rows) == 929
     assert len(set(texts)) == len(texts)
     assert not {row["persona"] for row in rows} & {s for entry in ALL for s in entry["persona"]}

@@ -1,52 +1,13 @@
-"""The judge through the stage score, with real servers: faults, kills, one process or two."""
+"""The judge through the stage score, with real servers: faults, kills, a budget."""
 
 import time
 from collections import Counter
 
 import pytest
-from conftest import ROOT
-from remote_workspace import attempts, fault_server, make_prompts, new_workspace, serve_model
-
-from persodpo.prompts import wrap_response
-from persodpo.records import Response, Score, read_rows, write_rows
+from judged_workspace import SCORE, judge, judged_workspace, values
+from remote_workspace import attempts, fault_server, serve_model
 
 pytestmark = pytest.mark.slow
-RUBRICS = ROOT / "data/rubrics"
-
-
-def judge(mode, model="remote"):
-    """A section of scorers."""
-    file, low, high = ("persona_grade.md", 1, 5) if mode == "grade" else (
-        "persona_pairwise.md", None, None)  # fmt: skip
-    return {"kind": "judge", "model": model, "rubric": str(RUBRICS / file), "mode": mode,
-            "low": low, "high": high}  # fmt: skip
-
-
-def judged_workspace(tmp_path, url, n, **changes):
-    """A workspace with answers of a model whose only metrics are a judge's."""
-    w = new_workspace(tmp_path, url, n, **changes)
-    w.params["scorers"] = {mode: judge(mode) for mode in ("grade", "pairwise", "flips")}
-    w.params["scoring"]["weights"] = {"grade": 1.0}
-    w.params["models"]["golden"] = {"backend": "golden"}
-    w.params["pool"] = ["golden", "smollm2_greedy"]
-    w.write()
-    answers = [
-        Response(id=p.id, model="golden", raw=wrap_response(f"{p.id} {p.golden_answer}"),
-                 contract="valid", answer=f"{p.id} {p.golden_answer}", words=2, seconds=None,
-                 prompt_tokens=None, completion_tokens=None, finish_reason="golden",
-                 served_model=None, system_fingerprint=None, request_key=None)
-        for p in make_prompts(n)
-    ]  # fmt: skip
-    write_rows(w.folder / "artifacts/responses/golden.jsonl", answers)
-    return w
-
-
-SCORE = ("stages.score", "golden")
-
-
-def values(w):
-    rows = read_rows(w.folder / "artifacts/scores/golden.jsonl", Score)
-    return [row.values for row in rows]
 
 
 def test_none_is_lost_and_none_paid_twice(tmp_path):

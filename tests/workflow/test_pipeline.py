@@ -16,6 +16,7 @@ from warm_python import warm_python
 
 from persodpo.errors import UserError
 from persodpo.records import Evaluated, read_rows
+from persodpo.score.judge import Judge
 from persodpo.workflow import dvc_yaml
 from persodpo.workflow.dvc_yaml import (
     imported_files,
@@ -27,8 +28,8 @@ from persodpo.workflow.params import load_params
 
 pytestmark = pytest.mark.slow
 
-SECTIONS = ["sample", "generate", "models", "pool", "score", "scorers", "scoring", "pairing",
-            "train", "evaluate"]  # fmt: skip
+SECTIONS = ["sample", "generate", "models", "pool", "score", "scorers", "audit", "scoring",
+            "pairing", "train", "evaluate"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,25 @@ def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     deps = changed["stages"]["pair"]["deps"]
     assert {"artifacts/scores/new.jsonl", "artifacts/responses/new.jsonl"} <= set(deps)
     assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
+
+
+def test_synchronise_follows_a_judge(document, monkeypatch):
+    """Stages that score depend on the section of a chat model that judges, and on its rubric."""
+    monkeypatch.chdir(ROOT)
+    params = load_params()
+    rubric = "data/rubrics/persona_grade.md"
+    judge = Judge(kind="judge", model="smollm2_sampled", rubric=rubric, mode="grade", low=1, high=5)
+    changed = json.loads(json.dumps(document))
+    judged = params.model_copy(update={"scorers": params.scorers | {"grade": judge}})
+    synchronise(changed, judged)
+    for name in ("score", "baseline", "evaluate"):
+        body = changed["stages"][name]["do"]
+        assert {"models.smollm2_sampled", "generate"} <= set(body["params"])
+        assert rubric in body["deps"]
+    assert params.generate.prices in changed["stages"]["score"]["do"]["deps"]
+    assert changed["stages"]["pair"] == document["stages"]["pair"]
+    synchronise(changed, params)
+    assert changed == document
 
 
 def test_a_stage_refuses_lists_of_another_pool(monkeypatch):
@@ -128,7 +148,7 @@ def test_every_section_reaches_a_stage_that_reads_it(document):
 def test_the_stages_that_run_models_are_launched(document):
     commands = {name: stage.get("do", stage)["cmd"] for name, stage in document["stages"].items()}
     launched = {name for name, command in commands.items() if command.startswith("${launch} -m ")}
-    assert launched == {"generate", "score", "train", "baseline", "evaluate"}
+    assert launched == {"generate", "score", "audit", "train", "baseline", "evaluate"}
     assert all(commands[name].startswith("python -m ") for name in commands.keys() - launched)
 
 
@@ -146,8 +166,11 @@ def workspace(finished_workspace, tmp_path_factory):
 
 
 def test_the_whole_workflow(workspace, finished):
-    everything = {"sample", "generate", "score", "pair", "train", "baseline", "evaluate", "report"}
+    everything = {"sample", "generate", "score", "audit", "pair", "train", "baseline", "evaluate",
+                  "report"}  # fmt: skip
     assert workspace.stages_run((finished / "first_run.txt").read_text()) == everything
+    audit = (workspace.folder / "results/audit.md").read_text()
+    assert all(f"| {label} " in audit for label in ("Coh-MiniLM", "C (any)", "UE (any)", "P"))
     table = (workspace.folder / "results/table1.md").read_text()
     assert all(f"| {name} " in table for name in ("base", "dpo", "persodpo_sft"))
     assert workspace.run("git", "status", "--porcelain") == ""

@@ -107,7 +107,8 @@ def train_persona_judge(
     pairs = pd.concat(parts, ignore_index=True)
     set_seed(params.seed)
     model, _ = load_classifier(str(root / "models" / params.start), None, f"{KEY}.start")
-    fit(model.train(), pairs, params, folder)
+    # an adapter's model comes frozen
+    fit(model.train().requires_grad_(True), pairs, params, folder)
     settings = _calibrate(params, folder, train, held_out, cosines, rng)
     return {
         "trained_on": pairs["label"].value_counts().to_dict(),

@@ -19,6 +19,8 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.score.train_nli.pairs import COLUMNS
 
+# With so many other people each echo or denial is paired.
+STRANGERS = 3
 # From a persona sentence and an answer to the answer's nearest sentence.
 Nearest = Callable[[str, str], str]
 
@@ -137,7 +139,7 @@ def pairs_of_marks(
 def pairs_of_people(written: Sequence[dict[str, Any]], rng: np.random.Generator) -> pd.DataFrame:
     """Pairs of what was written by hand about people of no dialogue.
 
-    A sentence about one person is neutral for another, drawn at random.
+    What is said to one person is neutral for others, drawn at random.
     """
     rows = []
     for place, row in enumerate(written):
@@ -147,9 +149,12 @@ def pairs_of_people(written: Sequence[dict[str, Any]], rng: np.random.Generator)
             (row["persona"], row["neutral"], "neutral"),
         ]
         if row.get("opposite"):
-            rows.append((row["opposite"], row["echo"], "contradiction"))
-        other = int(rng.integers(len(written)))
-        if other != place:
-            text = row["echo"] if rng.random() < 0.5 else row["denial"]
-            rows.append((written[other]["persona"], text, "neutral"))
+            rows += [
+                (row["opposite"], row["echo"], "contradiction"),
+                (row["persona"], row["opposite"], "contradiction"),
+            ]
+        for other in rng.integers(len(written), size=STRANGERS):
+            if other != place:
+                text = row["echo"] if rng.random() < 0.5 else row["denial"]
+                rows.append((written[other]["persona"], text, "neutral"))
     return pd.DataFrame(rows, columns=COLUMNS)
