@@ -117,7 +117,12 @@ def _text(value: Any, place: str) -> str:
 
 
 def rows_of_prompts(
-    table: pd.DataFrame, id_column: str | None, file: str, key: str, prompts: Sequence[Prompt]
+    table: pd.DataFrame,
+    id_column: str | None,
+    file: str,
+    key: str,
+    prompts: Sequence[Prompt],
+    prefix: str = "",
 ) -> pd.DataFrame:
     """Find each prompt's row.
 
@@ -129,6 +134,7 @@ def rows_of_prompts(
         file: Where the table comes from, for messages.
         key: The section of params.yaml that names it, for messages.
         prompts: The prompts.
+        prefix: What stands before a row's number in its prompt's id, if `id_column` is None.
 
     Returns:
         One row per prompt, in the prompts' order.
@@ -138,7 +144,7 @@ def rows_of_prompts(
             missing.
     """
     if id_column is None:
-        ids = [str(number) for number in range(len(table))]
+        ids = [f"{prefix}{number}" for number in range(len(table))]
     else:
         ids = [text.strip() for text in text_values(table, id_column, file, f"{key}.id_column")]
         prompt_ids = {prompt.id for prompt in prompts}

@@ -171,6 +171,7 @@ class LoggedModel(Section):
     backend: Literal["logged"]
     file: Text
     text_column: Text
+    split: Literal["train", "valid"]
     id_column: Text | None
     seconds_column: Text | None
 

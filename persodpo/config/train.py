@@ -73,7 +73,7 @@ class TrainParams(Section):
     early_stopping: PositiveInt | None
     checkpoint_steps: PositiveInt
     seed: Seed
-    methods: Annotated[dict[Key, MethodParams], Field(min_length=1)]
+    methods: dict[Key, MethodParams]
 
     @model_validator(mode="after")
     def _check_early_stopping(self) -> Self:

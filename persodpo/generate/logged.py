@@ -15,6 +15,10 @@ from persodpo.errors import UserError
 from persodpo.records import Answer, Prompt
 from persodpo.tables import read_table, row_name, rows_of_prompts, text_values
 
+# What stands before the row's number in the id of a published validation prompt (see
+# persodpo.sample.draw).
+VALID_PREFIX = "valid-"
+
 
 def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> list[Answer]:
     """Find each prompt's response in a file.
@@ -33,7 +37,8 @@ def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> lis
     """
     table = read_table(Path(model.file), f"params.yaml: models.{name}.file")
     section = f"models.{name}"
-    table = rows_of_prompts(table, model.id_column, model.file, section, prompts)
+    prefix = "" if model.split == "train" else VALID_PREFIX
+    table = rows_of_prompts(table, model.id_column, model.file, section, prompts, prefix)
     texts = text_values(table, model.text_column, model.file, f"{section}.text_column")
     seconds = _seconds(table, model, f"{section}.seconds_column")
     return [

@@ -178,7 +178,7 @@ def _versions(results: Results) -> str:
 def facts(results: Results, params: Params) -> dict[str, str]:
     """What the page's head says of the run."""
     return {
-        "Trained model": params.trained_model().model,
+        "Trained model": params.trained_model().model if params.train.methods else "none",
         "Validation prompts": str(len(results.of(results.candidates()[0]))),
         "Training prompts": str(params.sample.n_train),
         "Pool": ", ".join(params.pool),

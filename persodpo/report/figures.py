@@ -26,12 +26,14 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> list[alt.Cha
     Args:
         logs: Per method its log, with the column `step`.
         part: `a` (loss and gradient norm) or `b` (reward margin and accuracy).
+
+    Without methods the charts are empty.
     """
     columns = TRAINING[part]
-    table = pd.concat(
-        [log[["step", *columns]].assign(method=name) for name, log in logs.items()],
-        ignore_index=True,
-    ).rename(columns=columns)
+    # an empty one gives the columns where nothing was trained
+    parts = [pd.DataFrame(columns=["step", *columns, "method"])]
+    parts += [log[["step", *columns]].assign(method=name) for name, log in logs.items()]
+    table = pd.concat(parts[1:] or parts, ignore_index=True).rename(columns=columns)
     return [
         alt.Chart(table[["step", "method", title]].dropna())
         .mark_line(point=alt.OverlayMarkDef(size=18))

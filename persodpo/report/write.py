@@ -99,7 +99,9 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     """
     results = sources.results
     summaries = summarise_all(results, params.sample.max_words)
-    compared = compare_methods(results, list(params.train.methods))
+    # where nothing was trained, the other candidates take the methods' place
+    methods = list(params.train.methods) or [n for n in results.candidates() if n != BASE]
+    compared = compare_methods(results, methods)
     figures: dict[str, Sequence[Chart]] = {
         "figure2a": training_figure(sources.logs, "a"),
         "figure2b": training_figure(sources.logs, "b"),

@@ -98,7 +98,7 @@ class Params(Section):
                 "(train.model); its policies would be trained with the persona and evaluated "
                 "without it; set it to true, or train another key of models"
             )
-        if self.evaluate.baselines.get("base") != self.train.model:
+        if self.train.methods and self.evaluate.baselines.get("base") != self.train.model:
             raise ValueError(
                 f"evaluate.baselines.base must be the model that is trained, {self.train.model!r} "
                 f"(train.model), not {self.evaluate.baselines.get('base')!r}"

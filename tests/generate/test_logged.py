@@ -9,7 +9,8 @@ from persodpo.generate.run import generate_responses
 
 
 def logged(file, **changes):
-    values = {"backend": "logged", "file": str(file), "text_column": "text", "id_column": None,
+    values = {"backend": "logged", "file": str(file), "text_column": "text", "split": "train",
+              "id_column": None,
               "seconds_column": None}  # fmt: skip
     return LoggedModel(**(values | changes))
 
