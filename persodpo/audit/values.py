@@ -18,6 +18,8 @@ from persodpo.intervals import CONFIDENCE, Interval, share_interval
 # A metric whose rank correlation with the number of words is surely beyond this is length in
 # disguise.
 LENGTH = 0.8
+# Of fewer values no correlation is computed.
+FEWEST = 10
 # Repeats are looked for at up to so many places, by tests that together are wrong in one of a
 # thousand data sets; a share that chance can't explain counts from this much above it.
 DISTANCES = 64
@@ -38,10 +40,10 @@ def tied(values: Sequence[float]) -> Interval:
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> Interval | None:
     """Spearman's correlation, its interval by Fisher's z of the ranks.
 
-    None where it isn't defined: one side is constant, or there are fewer than four values.
+    None where it isn't defined, because one side is constant, or where there are too few values.
     """
     ranks = [stats.rankdata(side) for side in (one, other)]
-    if len(one) < 4 or any(np.ptp(side) == 0 for side in ranks):
+    if len(one) < FEWEST or any(np.ptp(side) == 0 for side in ranks):
         return None
     found = stats.pearsonr(*ranks)
     ends = found.confidence_interval(CONFIDENCE)

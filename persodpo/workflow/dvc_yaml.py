@@ -35,8 +35,12 @@ NLI_DVC_FILE = Path("nli/dvc.yaml")
 PACKAGE = "persodpo"
 # They hold messages and checks: they can end a stage, and change no result.
 NO_DEPENDENCIES = {Path("persodpo/errors.py")}
-# Stages that gather the outputs of others, whose lists DVC can't template.
-GATHERING = ("pair", "report")
+# Stages that gather the outputs of others, whose lists DVC can't template, and the folders that
+# these outputs lie in, all of whose files belong to the list.
+GATHERING = {
+    "pair": ("artifacts/responses/", "artifacts/scores/"),
+    "report": ("artifacts/evaluations/", "artifacts/training/"),
+}
 # Stages that score, in which a chat model may judge.
 SCORING = ("score", "baseline", "evaluate")
 # Column of the training log that each plot over the steps shows.
@@ -92,7 +96,7 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
             dependency
             for dependency in body.get("deps", [])
             if dependency.startswith(("artifacts/", "${"))
-            and not dependency.startswith(_folders(gathered))
+            and not dependency.startswith(GATHERING.get(name, ()))
         ]
         body["deps"] = [*written_by_hand, *gathered, *modules]
         if name in SCORING:
@@ -137,9 +141,8 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
     _warn_of_unwatched(stages, params)
     declared = stages[stage]["deps"]
     gathered = fan_in_files(params)[stage]
-    folders = _folders(gathered)
     expected = {file for file in gathered if file.startswith("artifacts/")}
-    if {file for file in declared if file.startswith(folders)} != expected:
+    if {file for file in declared if file.startswith(GATHERING[stage])} != expected:
         raise UserError(
             f"{DVC_FILE}: the files that the stage {stage} gathers aren't those of params.yaml; "
             "run python -m persodpo sync, then dvc repro."
@@ -217,11 +220,6 @@ def _local(models: Iterable[ModelParams]) -> list[str]:
         or (isinstance(model, TransformersModel) and Path(model.model).is_dir())
     ]
     return list(dict.fromkeys(named))
-
-
-def _folders(files: Iterable[str]) -> tuple[str, ...]:
-    """The folders of artifacts, all of whose files belong to the list."""
-    return tuple({f"{Path(file).parent}/" for file in files if file.startswith("artifacts/")})
 
 
 def _script(command: str | list[str]) -> Path | None:

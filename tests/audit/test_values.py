@@ -33,7 +33,7 @@ def test_length_in_disguise():
     assert is_length(rank_correlation((-words).tolist(), words.tolist()))
     noise = np.random.default_rng(1).random(100).tolist()
     assert not is_length(rank_correlation(noise, words.tolist()))
-    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) is None
+    assert rank_correlation([1] * 20, list(range(20))) is None
     assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
 
 
