@@ -25,16 +25,16 @@ def need(path: Path) -> Path:
     return path
 
 
-def prompts(split: str, n: int | None = None) -> list[Prompt]:
+def prompts(split: str, n: int | None = None, joined: bool = True) -> list[Prompt]:
     """The first n prompts of train or valid, in this project's words.
 
-    The persona is joined as published, where the sentences lost the blanks between them; so P sees
-    the tokens that the published values were computed from.
+    Joined, the persona is one text as it was published, whose sentences lost the blanks between
+    them; so P sees the tokens that the published values were computed from. Else it is sentences.
     """
     return [
         Prompt(
             id=dialogue.id,
-            persona=["".join(dialogue.persona)],
+            persona=["".join(dialogue.persona)] if joined else [*dialogue.persona],
             turns=list(dialogue.turns),
             golden_answer=dialogue.golden_answer,
             text=render_prompt(dialogue.persona, dialogue.turns, 110),

@@ -177,12 +177,13 @@ def curve() -> None:
 
 
 @app.command()
-def agreement(show: int = 0, seed: int = 0) -> None:
-    """The embedded default's metrics against the published values, over all seven models."""
-    prompts = published.prompts("train")
+def agreement(first: int = 300, show: int = 0, seed: int = 0) -> None:
+    """The default's metrics against the published values: seven models, the first prompts."""
+    prompts = published.prompts("train", joined=False)
     tables = []
     for model in published.models():
         table = published.scored_responses(model)
+        table = table[table["prompt"] < first].reset_index(drop=True)
         responses = [_response(str(row.prompt), model, row.answer) for row in table.itertuples()]
         scores = _score(prompts, responses, load_params().scorers)
         for key in published.METRICS:
@@ -206,7 +207,7 @@ def agreement(show: int = 0, seed: int = 0) -> None:
     for row in differ.itertuples():
         prompt = prompts[row.prompt]
         echo(f"\n{row.model}, prompt {row.prompt}: published C {row.c:g}, ours {row.our_c:g}\n"
-             f"  persona: {prompt.persona[0]}\n  last turn: {prompt.turns[-1]}\n"
+             f"  persona: {' '.join(prompt.persona)}\n  last turn: {prompt.turns[-1]}\n"
              f"  answer: {row.answer}")  # fmt: skip
 
 
