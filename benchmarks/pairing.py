@@ -29,7 +29,7 @@ from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.generate.run import generate_responses
 from persodpo.pair.checks import check_numbers, valid_overlap
 from persodpo.pair.numbers import pair_metrics
-from persodpo.pair.pairing import form_pair_sets, select_pairs
+from persodpo.pair.pairing import form_pair_sets, pair_texts, select_pairs
 from persodpo.pair.pool import evaluated_table
 from persodpo.pair.scoring import fit_scale, score_table
 from persodpo.prompts import parse_response
@@ -119,17 +119,19 @@ def checks() -> None:
             table, sets = pair_sets(pool, params, params.scoring, matched)
             for which in ("dpo", "persodpo") if name == "quantile" and not bound else ("persodpo",):
                 title = f"{which}, {name}{f', matched to {bound}' if bound else ''}"
-                pairs = sets[which]
+                pairs, texts = sets[which], pair_texts(which, table, matched)
                 words = [table["words"].iloc[pairs[side]].mean() for side in ("chosen", "rejected")]
                 found[title] = {
                     "pairs": len(pairs),
                     "words": " / ".join(f"{each:.0f}" for each in words),
                     "median margin": pairs["margin"].median(),
-                    **check_numbers(pairs, table, params.scoring),
+                    **check_numbers(pairs, table, texts, params.scoring),
                 }
     typer.echo(pd.DataFrame.from_dict(found, orient="index").to_markdown(floatfmt=".2f"))
     overlap = valid_overlap(prompts, valid)
-    typer.echo(f"{overlap:.1%} of {len(valid)} validation dialogues are close to the training ones")
+    typer.echo(
+        f"{overlap.share:.1%} of {len(valid)} validation dialogues are close to the training ones"
+    )
 
 
 @app.command()
@@ -211,8 +213,9 @@ def stage() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         params = replay_params(folder)
-        prompts, _ = sample_prompts(params.sample)
+        prompts, valid = sample_prompts(params.sample)
         write_rows(folder / "artifacts/prompts/train.jsonl", prompts)
+        write_rows(folder / "artifacts/prompts/valid.jsonl", valid)
         for key in params.pool:
             responses = generate_responses(
                 key, params.models[key], prompts, params.generate, params.sample.max_words

@@ -71,20 +71,23 @@ def main() -> None:
     table = score_table(pool, scale, params.scoring, metrics)
     needed = {method.pairs for method in params.train.methods.values()}
     sets = form_pair_sets(table, params.pairing, needed)
-    checks = {name: check_numbers(pairs, table, params.scoring) for name, pairs in sets.items()}
+    texts = {which: pair_texts(which, table, params.pairing) for which in sets}
+    checks = {
+        which: check_numbers(pairs, table, texts[which], params.scoring)
+        for which, pairs in sets.items()
+    }
     overlap = valid_overlap(prompts, read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt))
-    excess = report_excess(checks, overlap, needed, params.pairing.checks)
+    excess = report_excess(checks, overlap, needed, params.pairing)
 
     temperature = params.train.weight_temperature
     lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
     write_text(ARTIFACTS / "scored.jsonl", lines)
     write_json(PAIRS / "scale.json", scale.model_dump())
     for which, pairs in sets.items():
-        texts = pair_texts(which, table, params.pairing)
-        write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts, prompts))
+        write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts[which], prompts))
     numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
     of_pool = {
-        "pool": pool_metrics(table, metrics) | {"valid_overlap": overlap},
+        "pool": pool_metrics(table, metrics) | {"valid_overlap": overlap.share},
         "values": value_numbers(table, metrics),
         "excess": excess,
     }

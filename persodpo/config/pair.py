@@ -63,7 +63,7 @@ class ChecksParams(Section):
     on_excess: Literal["warn", "strict"]
     length_d: NonNegativeFloat | None
     near_duplicates: Quantile | None
-    both_sides: Quantile | None
+    conflicting_texts: Quantile | None
     decided_by_format: Quantile | None
     decided_by_length: Quantile | None
     decided_by_both: Quantile | None

@@ -5,6 +5,7 @@ In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and
     pool.py       all responses with their scores, joined and checked
     scoring.py    from sub-scores to S_total
     pairing.py    which responses are paired
+    lengths.py    Cohen's d of the lengths of both sides, and pairs that keep a bound of it
     checks.py     what a model could learn from the pairs besides what it should
     numbers.py    numbers and plots of the pairs
     values.py     what the metrics' values of the pool show by themselves

@@ -9,12 +9,18 @@ results tell nothing.
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from persodpo.config.pair import ChecksParams, PairSet, ScoringParams
+from persodpo.config.pair import PairingParams, PairSet, ScoringParams
 from persodpo.errors import UserError
+from persodpo.pair.lengths import length_d
+from persodpo.pair.pairing import TOLERANCE, strategy_of
 from persodpo.records import Prompt
 
 # Two answers are near duplicates if so many of their different word trigrams are the same.
@@ -23,25 +29,15 @@ TRIGRAM = 3
 # A validation dialogue is close to the training ones if they hold so many of its word 8-grams.
 CLOSE = 0.2
 OVERLAP = 8
-
-
-def length_d(chosen: np.ndarray, rejected: np.ndarray) -> float | None:
-    """Cohen's d of the lengths of chosen and rejected answers.
-
-    The difference of the means over the pooled standard deviation, as of independent samples
-    (Cohen, Statistical Power Analysis, 1988, section 2.2). Negative where the chosen are shorter.
-
-    Args:
-        chosen: Words of the chosen answers, shape (pairs,).
-        rejected: Words of the rejected ones, shape (pairs,).
-
-    Returns:
-        d; None of fewer than two pairs, or where all lengths of a side are equal on both sides.
-    """
-    if len(chosen) < 2:
-        return None
-    pooled = ((np.var(chosen, ddof=1) + np.var(rejected, ddof=1)) / 2) ** 0.5
-    return float((np.mean(chosen) - np.mean(rejected)) / pooled) if pooled else None
+# The checks of a set of pairs.
+CHECKS = (
+    "length_d",
+    "near_duplicates",
+    "conflicting_texts",
+    "decided_by_format",
+    "decided_by_length",
+    "decided_by_both",
+)
 
 
 def ngrams(text: str, n: int) -> frozenset[tuple[str, ...]]:
@@ -51,77 +47,116 @@ def ngrams(text: str, n: int) -> frozenset[tuple[str, ...]]:
 
 
 def check_numbers(
-    pairs: pd.DataFrame, table: pd.DataFrame, params: ScoringParams
+    pairs: pd.DataFrame, table: pd.DataFrame, texts: pd.Series, params: ScoringParams
 ) -> dict[str, float | None]:
     """What may be wrong with a set of pairs.
 
     Args:
         pairs: `chosen` and `rejected`, positions in the table.
         table: One row per scored response of the pool.
+        texts: What each response looks like in a pair (see `persodpo.pair.pairing.pair_texts`).
         params: The weights of length and format.
 
     Returns:
-        `length_d`, see there. Shares of the pairs: `near_duplicates`, whose two answers have
-        nearly the same words; `decided_by_format`, `decided_by_length` and `decided_by_both`,
-        whose chosen answer would not have the higher score without that term. `both_sides`, the
-        share of the pairs' prompts with an answer that is chosen in one pair and rejected in
-        another. None of an empty set.
+        `length_d`, see `persodpo.pair.lengths`. Shares of the pairs: `near_duplicates`, whose two
+        answers have nearly the same words; `decided_by_format`, whose rejected answer alone is
+        outside the JSON contract, or whose chosen answer would not have the higher score without
+        the term of the format; `decided_by_length` and `decided_by_both`, whose chosen answer would
+        not have it without the term of the length, or without both. `conflicting_texts`, the share
+        of the pairs' prompts with pairs that contradict each other, see there. None of an empty
+        set.
     """
     if pairs.empty:
-        names = ["length_d", "near_duplicates", "decided_by_format", "decided_by_length",
-                 "decided_by_both", "both_sides"]  # fmt: skip
-        return dict.fromkeys(names)
+        return dict.fromkeys(CHECKS)
     chosen, rejected = (pairs[side].to_numpy() for side in ("chosen", "rejected"))
     words = table["words"].to_numpy(dtype=float)
     length = params.w1 * table["s_length"].to_numpy(dtype=float)
     form = params.w2 * table["s_format"].to_numpy(dtype=float)
     total = table["s_total"].to_numpy(dtype=float)
+    valid = table["valid"].to_numpy(dtype=bool)
 
-    def undecided(scores: np.ndarray) -> float:
-        # what rounding may leave of no difference
-        return float((scores[chosen] - scores[rejected] < 1e-9).mean())
+    def wins(scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores[chosen] - scores[rejected] > TOLERANCE)
+
+    def decides(term: np.ndarray) -> np.ndarray:
+        return np.asarray(wins(total) & ~wins(total - term))
 
     return {
         "length_d": length_d(words[chosen], words[rejected]),
-        "near_duplicates": _near_duplicates(_answers(table), chosen, rejected),
-        "decided_by_format": undecided(total - form),
-        "decided_by_length": undecided(total - length),
-        "decided_by_both": undecided(total - length - form),
-        "both_sides": _both_sides(_answers(table), table["id"].to_numpy(), chosen, rejected),
+        "near_duplicates": near_duplicates(_answers(table), chosen, rejected),
+        "conflicting_texts": conflicting_texts(table["id"], texts, chosen, rejected),
+        "decided_by_format": float(np.mean((valid[chosen] & ~valid[rejected]) | decides(form))),
+        "decided_by_length": float(np.mean(decides(length))),
+        "decided_by_both": float(np.mean(decides(length + form))),
     }
 
 
 def _answers(table: pd.DataFrame) -> list[str]:
+    """Each response's answer without the format around it, or else the raw text."""
     shown = table["answer"].where(table["answer"].notna(), table["raw"])
     return [text if isinstance(text, str) else "" for text in shown]
 
 
-def _near_duplicates(answers: Sequence[str], chosen: np.ndarray, rejected: np.ndarray) -> float:
-    runs = {place: ngrams(answers[place], TRIGRAM) for place in {*chosen, *rejected}}
+def near_duplicates(answers: Sequence[str], chosen: np.ndarray, rejected: np.ndarray) -> float:
+    """The share of pairs whose two answers have nearly the same words.
+
+    Of the different word trigrams of both at least four fifths are in both (Jaccard), which in 60
+    words leaves room for two other words. An answer of fewer than three words counts as one run, so
+    short answers are near only if their words are the same. Case and punctuation don't count.
+    """
+    # pairs stand by prompts, so that an answer's next pair is near
+    runs = lru_cache(maxsize=1024)(lambda place: ngrams(answers[place], TRIGRAM))
     near = [
-        len(runs[one] & runs[other]) >= NEAR * len(runs[one] | runs[other])
-        for one, other in zip(chosen, rejected, strict=True)
+        len(runs(one) & runs(other)) >= NEAR * len(runs(one) | runs(other))
+        for one, other in zip(chosen.tolist(), rejected.tolist(), strict=True)
     ]
     return float(np.mean(near))
 
 
-def _both_sides(
-    answers: Sequence[str], prompts: np.ndarray, chosen: np.ndarray, rejected: np.ndarray
+def conflicting_texts(
+    prompts: pd.Series, texts: pd.Series, chosen: np.ndarray, rejected: np.ndarray
 ) -> float:
-    texts = [" ".join(text.lower().split()) for text in answers]
-    sides = [{(prompts[place], texts[place]) for place in side} for side in (chosen, rejected)]
-    return len({prompt for prompt, _ in sides[0] & sides[1]}) / len(set(prompts[chosen]))
+    """The share of the pairs' prompts with pairs that contradict each other.
+
+    No ranking of the prompt's texts agrees with all its pairs: one pair prefers A to B, and another
+    one B to A, or their like by way of further texts, or A is preferred to itself. Scores rank the
+    responses, so this comes from different responses with the same text, apart from case and white
+    space, and different scores. A response that is chosen in one pair and rejected in another, as
+    the middle of a ranking is, contradicts nothing.
+
+    Args:
+        prompts: The prompt's id of each row of the table.
+        texts: What each response looks like in a pair.
+        chosen: Rows of the chosen responses, shape (pairs,), at least one.
+        rejected: Rows of the rejected ones.
+    """
+    prompt, _ = pd.factorize(prompts)
+    text, _ = pd.factorize(texts.fillna("").str.casefold().str.split().str.join(" "))
+    node, nodes = pd.factorize(pd.MultiIndex.from_arrays([prompt, text]))
+    better, worse = node[chosen], node[rejected]
+    graph = coo_array((np.ones(len(better)), (better, worse)), shape=(len(nodes), len(nodes)))
+    # texts of which each is preferred to the other are one component
+    _, component = connected_components(graph, directed=True, connection="strong")
+    conflicting = component[better] == component[worse]
+    return float(len(set(prompt[chosen[conflicting]])) / len(set(prompt[chosen])))
 
 
-def valid_overlap(train: Sequence[Prompt], valid: Sequence[Prompt]) -> float:
-    """The share of validation dialogues that are close to the training ones.
+class Overlap(NamedTuple):
+    """Validation dialogues that are close to the training ones: their share of all, their ids."""
+
+    share: float
+    ids: list[str]
+
+
+def valid_overlap(train: Sequence[Prompt], valid: Sequence[Prompt]) -> Overlap:
+    """The validation dialogues that are close to the training ones, in their order.
 
     Persona sentences don't count: people of both may like castles.
     """
     known = frozenset[tuple[str, ...]]().union(*(_runs(prompt) for prompt in train))
     # a dialogue of short turns alone has no runs, and is close to nothing
-    close = [len(runs & known) >= CLOSE * max(len(runs), 1) for runs in map(_runs, valid)]
-    return float(np.mean(close))
+    close = [p.id for p in valid if len((runs := _runs(p)) & known) >= CLOSE * max(len(runs), 1)]
+    return Overlap(len(close) / len(valid), close)
 
 
 def _runs(prompt: Prompt) -> frozenset[tuple[str, ...]]:
@@ -132,23 +167,28 @@ def _runs(prompt: Prompt) -> frozenset[tuple[str, ...]]:
     return frozenset(found)
 
 
-# What to do about each.
+# What to do about each,
 REMEDIES = {
     "length_d": "set pairing.match_length, or another scoring.length",
     "near_duplicates": "raise pairing.margin, or take models out of the pool that answer alike",
-    "both_sides": "take pairing.strategy best_worst or quantile",
-    "decided_by_format": "lower scoring.w2",
+    "conflicting_texts": "raise pairing.margin, or take pairing.strategy best_worst",
+    "decided_by_format": "take models into the pool that keep the format, or lower scoring.w2",
     "decided_by_length": "lower scoring.w1",
     "decided_by_both": "lower scoring.w1 and scoring.w2",
-    "valid_overlap": "take these dialogues out of one of the two files",
+}
+# and in the set dpo, which has neither margin nor strategy.
+REMEDIES_DPO = {
+    "length_d": "raise generate.max_tokens if long answers are cut and fail, or train on persodpo",
+    "near_duplicates": "take models out of the pool that answer alike",
+    "conflicting_texts": "take models out of the pool that answer alike",
 }
 
 
 def report_excess(
     numbers: Mapping[PairSet, Mapping[str, float | None]],
-    overlap: float,
+    overlap: Overlap,
     needed: Collection[str],
-    params: ChecksParams,
+    params: PairingParams,
 ) -> list[str]:
     """Say on standard error which limits are exceeded, or refuse it.
 
@@ -156,7 +196,8 @@ def report_excess(
         numbers: By pair set, what `check_numbers` gives.
         overlap: What `valid_overlap` gives.
         needed: The pair sets that something is trained on; others aren't checked.
-        params: The limits.
+        params: The limits, and the strategy: where valid answers are paired with invalid ones
+            whatever their scores, no `decided_by_...` is checked.
 
     Returns:
         One sentence per exceeded limit.
@@ -164,29 +205,31 @@ def report_excess(
     Raises:
         UserError: One is exceeded, and `on_excess` is `strict`.
     """
-    limits = params.limits()
-    found = [
-        _excess(f"The pair set {name}", check, value, limits[check])
-        for name, checks in numbers.items()
-        for check, value in checks.items()
-        if name in needed
-    ]
-    found.append(
-        _excess("The validation dialogues", "valid_overlap", overlap, limits["valid_overlap"])
-    )
-    sentences = [each for each in found if each is not None]
-    if sentences and params.on_excess == "strict":
+    limits = params.checks.limits()
+    sentences = []
+    for name, checks in numbers.items():
+        by_score = strategy_of(name, params) != "valid_invalid"
+        remedies = REMEDIES_DPO if name == "dpo" else REMEDIES
+        for check, value in checks.items():
+            checked = name in needed and (by_score or not check.startswith("decided_by_"))
+            if checked and _exceeds(value, limits[check]):
+                sentences.append(
+                    f"The pair set {name} has a {check} of {value:.2f}, beyond "
+                    f"pairing.checks.{check} = {limits[check]:g}; {remedies[check]}."
+                )
+    if _exceeds(overlap.share, limits["valid_overlap"]):
+        sentences.append(
+            f"The validation dialogues have a valid_overlap of {overlap.share:.2f}, beyond "
+            f"pairing.checks.valid_overlap = {limits['valid_overlap']:g}; take these dialogues out "
+            f"of one of the two files: {', '.join(overlap.ids[:5])}"
+            f"{', ...' if len(overlap.ids) > 5 else ''}."
+        )
+    if sentences and params.checks.on_excess == "strict":
         raise UserError(f"{' '.join(sentences)} (pairing.checks.on_excess is strict)")
     for sentence in sentences:
         sys.stderr.write(f"{sentence}\n")
     return sentences
 
 
-def _excess(what: str, check: str, value: float | None, limit: float | None) -> str | None:
-    if value is None or limit is None or abs(value) <= limit:
-        return None
-    verb = "have" if what.endswith("s") else "has"
-    return (
-        f"{what} {verb} a {check} of {value:.2f}, beyond pairing.checks.{check} = {limit:g}; "
-        f"{REMEDIES[check]}."
-    )
+def _exceeds(value: float | None, limit: float | None) -> bool:
+    return value is not None and limit is not None and abs(value) > limit

@@ -29,7 +29,7 @@ import pandas as pd
 
 from persodpo.config.pair import PairingParams, PairSet, Strategy
 from persodpo.errors import UserError
-from persodpo.pair.checks import length_d
+from persodpo.pair.lengths import match_length
 from persodpo.prompts import wrap_response
 from persodpo.records import Message, Pair, Prompt
 
@@ -53,22 +53,27 @@ def form_pair_sets(
         What `select_pairs` gives, per set.
 
     Raises:
-        UserError: A set that is needed is empty; the message says why.
+        UserError: A set that is needed is empty; the message says why. Or `match_length` can't be
+            kept (see `persodpo.pair.lengths`).
     """
     sets = {}
     for which in PAIR_SETS:
-        strategy = "valid_invalid" if which == "dpo" else params.strategy
+        strategy = strategy_of(which, params)
         shown = table.assign(text=pair_texts(which, table, params))
         pairs = select_pairs(shown, strategy, params)
         if which == "persodpo" and params.match_length is not None:
             words = table["words"].to_numpy(dtype=float)
-            pairs = pairs[matched_in_length(pairs, words, params.match_length)]
-            pairs = pairs.reset_index(drop=True)
+            pairs = match_length(pairs, words, params.match_length)
         sets[which] = pairs
         if which in needed and sets[which].empty:
             reason = _why_empty(strategy, shown, params)
             raise UserError(f"The pair set {which} would be empty: {reason}.")
     return sets
+
+
+def strategy_of(which: PairSet, params: PairingParams) -> Strategy:
+    """How a pair set is formed."""
+    return "valid_invalid" if which == "dpo" else params.strategy
 
 
 def pair_texts(which: PairSet, table: pd.DataFrame, params: PairingParams) -> pd.Series:
@@ -234,57 +239,3 @@ def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping
         cut_chosen=chosen["cut"],
         cut_rejected=rejected["cut"],
     )
-
-
-def matched_in_length(pairs: pd.DataFrame, words: np.ndarray, bound: float) -> np.ndarray:
-    """Choose pairs so that Cohen's d of the lengths of both sides is at most a bound, either way.
-
-    Where the chosen answers are longer on the whole, pairs are left out whose chosen answer is the
-    longer one, those of the smallest margin first, until the bound is kept; where they are
-    shorter, the other way round. So the pairs that the scores are surest of stay. One pass over
-    sums, so that it takes as long as sorting.
-
-    Args:
-        pairs: What `select_pairs` gives; pairs of equal margins are left out from its end.
-        words: The length of each row of the table.
-        bound: The largest d (see `persodpo.pair.checks.length_d`).
-
-    Returns:
-        Which pairs stay, shape (pairs,), bool.
-
-    Raises:
-        UserError: No number of such pairs left out keeps the bound.
-    """
-    sides = [words[pairs[side].to_numpy()] for side in ("chosen", "rejected")]
-    differences = sides[0] - sides[1]
-    d = length_d(*sides)
-    stays = np.ones(len(pairs), dtype=bool)
-    if d is None or abs(d) <= bound:
-        return stays
-    margins = pairs["margin"].to_numpy(dtype=float)
-    order = np.lexsort((-np.arange(len(pairs)), margins))
-    order = order[np.sign(differences[order]) == np.sign(d)]
-    for_every_count = np.abs(_ds_without(sides, order))
-    enough = np.flatnonzero(for_every_count <= bound)
-    if not len(enough):
-        raise UserError(
-            f"pairing.match_length is {bound:g}, and no choice of pairs by their margins brings "
-            f"the lengths of chosen and rejected answers that near (d of all is {d:.2f}); raise it."
-        )
-    stays[order[: enough[0] + 1]] = False
-    return stays
-
-
-def _ds_without(sides: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Cohen's d without the first, the first two, ... pairs of an order; inf where it has none."""
-    left = len(sides[0]) - np.arange(1, len(order) + 1)
-    means, variances = [], []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for side in sides:
-            centred = side - side.mean()  # for the precision of the variances
-            sums = centred.sum() - np.cumsum(centred[order])
-            squares = (centred**2).sum() - np.cumsum(centred[order] ** 2)
-            means.append(side.mean() + sums / left)
-            variances.append((squares - sums**2 / left) / (left - 1))
-        d = (means[0] - means[1]) / np.sqrt((variances[0] + variances[1]) / 2)
-    return np.where((left >= 2) & np.isfinite(d), d, np.inf)

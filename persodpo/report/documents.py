@@ -233,8 +233,16 @@ def page_blocks(
             "persodpo, where a response counts once per pair; margins of both sets.",
             svg=svgs["pairs"],
         ),
-        Block("Pairs in numbers", "", _pair_table(results)),
+        Block("Pairs in numbers", _pair_note(results), _pair_table(results)),
     ]
+
+
+def _pair_note(results: Results) -> str:
+    share = results.pairs["pool"]["valid_overlap"]
+    return (
+        "From Length d on these are the checks of docs/metrics.md. Of the validation dialogues "
+        f"{share:.1%} are close to the training ones."
+    )
 
 
 def _pair_table(results: Results) -> pd.DataFrame:
@@ -250,6 +258,7 @@ def _pair_table(results: Results) -> pd.DataFrame:
         "Median weight": lambda each: _share(each["weight"]["median"], ".2f"),
         "Length d": lambda each: _share(each["checks"]["length_d"], "+.2f"),
         "Near duplicates": lambda each: _share(each["checks"]["near_duplicates"], ".0%"),
+        "Conflicting": lambda each: _share(each["checks"]["conflicting_texts"], ".0%"),
         "Decided by format": lambda each: _share(each["checks"]["decided_by_format"], ".0%"),
         "By length": lambda each: _share(each["checks"]["decided_by_length"], ".0%"),
         "By both": lambda each: _share(each["checks"]["decided_by_both"], ".0%"),

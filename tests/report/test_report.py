@@ -31,8 +31,8 @@ AUDIT_VALUES = {"rouge": 0.5, "golden": 0.5, "use": 0.0}
 NUMBERS = {
     "pairs": 7, "prompts": 5, "words_chosen": 4.0, "words_rejected": 5.0, "chosen_longer": 0.5,
     "rejected_invalid": 0.25, "margin": {"median": 0.5}, "weight": {"median": 0.6},
-    "checks": {"length_d": -0.4, "near_duplicates": 0.0, "decided_by_format": 0.1,
-               "decided_by_length": None, "decided_by_both": 0.2},
+    "checks": {"length_d": -0.4, "near_duplicates": 0.0, "conflicting_texts": 0.25,
+               "decided_by_format": 0.1, "decided_by_length": None, "decided_by_both": 0.2},
 }  # fmt: skip
 
 
@@ -81,7 +81,8 @@ def artifacts(tmp_path):
     """All that the report reads, of every candidate of params.yaml, in a folder of its own."""
     folder = tmp_path / "artifacts"
     write_json(folder / "pairs/scale.json", SCALE.model_dump())
-    numbers = {"pool": {}, "values": {}, "excess": [], "dpo": NUMBERS, "persodpo": NUMBERS}
+    numbers = {"pool": {"valid_overlap": 0.047}, "values": {}, "excess": ["Pairs are short."],
+               "dpo": NUMBERS, "persodpo": NUMBERS}  # fmt: skip
     write_json(folder / "pairs/metrics.json", numbers)
     write_text(folder / "audit/findings.csv", FINDINGS)
     write_evaluation(folder, "base", ROWS)
@@ -262,7 +263,9 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
         assert ET.fromstring(svg).tag.endswith("svg")
         assert words in svg
     page = (folder / "report.html").read_text()
-    for words in ("Compared with dpo", "Reward margin", "The same to all.", "I sail.", "There."):
+    assert "⚠ Pairs are short." in table
+    for words in ("Compared with dpo", "Reward margin", "The same to all.", "I sail.", "There.",
+                  "⚠ Pairs are short.", ">Conflicting<", "4.7% are close"):  # fmt: skip
         assert words in page
     # nothing hangs on time, order or chance
     again = tmp_path / "again"
