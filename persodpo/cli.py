@@ -17,8 +17,9 @@ import typer
 
 from persodpo.cache_cli import cache_app, print_table
 from persodpo.errors import UserError
+from persodpo.estimate_cli import estimate_calls
 from persodpo.runner import ARTIFACTS
-from persodpo.workflow import apply_profile, estimate_calls, load_params, synchronise_files
+from persodpo.workflow import apply_profile, load_params, synchronise_files
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)

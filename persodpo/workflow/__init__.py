@@ -5,7 +5,6 @@ In: params.yaml, dvc.yaml, profiles/. Out: `Params`, dvc.yaml.
     params.py       the whole file, with what its sections must agree on
     checks.py       what every stage checks before it begins
     dvc_yaml.py     lists in dvc.yaml that follow params.yaml and the imports
-    estimate.py     what all calls will take and cost
     profiles.py     other set-ups in the place of params.yaml
 
 It stands behind the stages in the flow, since it knows all their sections; no stage but the
@@ -13,8 +12,7 @@ report depends on it.
 """
 
 from persodpo.workflow.dvc_yaml import synchronise_files
-from persodpo.workflow.estimate import estimate_calls
 from persodpo.workflow.params import Params, load_params
 from persodpo.workflow.profiles import apply_profile
 
-__all__ = ["Params", "apply_profile", "estimate_calls", "load_params", "synchronise_files"]
+__all__ = ["Params", "apply_profile", "load_params", "synchronise_files"]

@@ -114,6 +114,6 @@ def test_no_persona_sentence_of_nobody_is_somebodys():
     names = ("persona", "opposite", "echo", "denial", "neutral")
     texts = [row[name] for row in rows for name in names if name in row]
     assert all(text.strip() for text in texts)
-    assert sum("opposite" in row for row in rows) == 929
+    assert sum("opposite" in row for row in rows) == 1396
     assert len(set(texts)) == len(texts)
     assert not {row["persona"] for row in rows} & {s for entry in ALL for s in entry["persona"]}

@@ -10,7 +10,7 @@ from persodpo.config.models import SampledModel
 from persodpo.generate import AnswerCache, estimate_model, estimate_texts
 from persodpo.records import Evaluated, Prompt, Response, read_rows
 from persodpo.sample import sample_prompts
-from persodpo.workflow.params import Params
+from persodpo.workflow import Params
 
 
 class _Job(NamedTuple):
