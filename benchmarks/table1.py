@@ -2,10 +2,11 @@
 
     python -m benchmarks.table1
 
-Per system: the share of raw validation answers that fail by the authors' own rule, and of those
-that are given to more than one prompt; the means of the authors' metric values over all responses;
-their own table of means (evaluations.csv); and the paper's row. Then each number of the paper that
-neither of their sources gives. Read from FOCUS_LOGS (../shared/focus_logs).
+Per system: the share of validation answers that fail by the authors' own rule, and of those that
+are given to more than one prompt; whether their values are of these very answers; the means of
+these values over all responses; their own table of means (evaluations.csv); and the paper's row.
+Then each number of the paper that neither of their sources gives. Read from FOCUS_LOGS
+(../shared/focus_logs).
 """
 
 import re
@@ -16,7 +17,7 @@ import typer
 
 from benchmarks.published import FOCUS_LOGS, METRICS, need
 from persodpo.intervals import Interval, mean_interval, share_interval
-from persodpo.prompts import parse_response
+from persodpo.prompts import ParsedResponse, parse_response
 from persodpo.report.collapse import repeated_share
 from persodpo.report.published import PUBLISHED_FILE
 
@@ -24,16 +25,25 @@ app = typer.Typer(pretty_exceptions_enable=False, help=__doc__)
 
 
 class System(NamedTuple):
-    """Where a row of the paper's Table 1 is found in the published files; None where it isn't."""
+    """Where a row of the paper's Table 1 is found in the published files; None where it isn't.
+
+    Attributes:
+        paper, responses, values, evaluation: The row, two files, and a row of evaluations.csv.
+        is_raw: Whether the file of responses has the models' raw texts; else an answer has been
+            taken out of the JSON, and an empty one failed.
+    """
 
     paper: str | None
     responses: str
     values: str | None
     evaluation: str | None
+    is_raw: bool = True
 
 
 SYSTEMS = {
-    "Qwen2-0.5B, untrained": System(None, "Qwen2-5B-Instruct", "Qwen2-5B-benchmark", None),
+    "Qwen2-0.5B, untrained": System(
+        None, "Qwen2-5B-Instruct", "Qwen2-5B-benchmark", None, is_raw=False
+    ),
     "Qwen2-0.5B, DPO": System(
         "Qwen2 DPO", "Qwen2-5B-Instruct-simple", "Qwen2-5B-Instruct-simple",
         "Qwen2-5B-Instruct-simple 12452",
@@ -64,14 +74,18 @@ def main() -> None:
     rows, missing = {}, []
     for name, system in SYSTEMS.items():
         raw = _column(f"valid_responses/{system.responses}.csv", "gen_response")
-        failed = sum(parse_response(text, "released").contract != "valid" for text in raw)
+        parsed = [parse_response(text, "released") for text in raw]
+        if not system.is_raw:
+            parsed = [ParsedResponse("valid" if t.strip() else "none", t or None) for t in raw]
+        failed = sum(contract != "valid" for contract, _ in parsed)
         row = {
-            "fails (raw answers)": _text(share_interval(failed, len(raw))),
+            "fails (answers)": _text(share_interval(failed, len(raw))),
             "repeated": f"{repeated_share(list(raw)):.2f}",
         }
         computed: dict[str, float] = {}
         if system.values is not None:
             values = pd.read_csv(need(FOCUS_LOGS / f"valid_metrics/{system.values}.csv"))
+            row["same answers"] = f"{_same(parsed, values):.2f}"
             failed = int((values[METRICS["coh"]] == 0).sum())
             row["fails (values)"] = f"{failed / len(values):.3f}"
         for key, column in METRICS.items():
@@ -100,6 +114,15 @@ def main() -> None:
     typer.echo("\nNumbers of the paper's table that the published files don't give:")
     for sentence in missing:
         typer.echo(f"- {sentence}")
+
+
+def _same(parsed: list[ParsedResponse], values: pd.DataFrame) -> float:
+    """The share of scored answers that are those of the file of responses."""
+    pairs = zip(parsed, values["gen_response"].fillna(""), values[METRICS["coh"]], strict=True)
+    scored = [(answer, text) for (_, answer), text, coh in pairs if coh > 0]
+    return sum(
+        answer is not None and answer.strip() == text.strip() for answer, text in scored
+    ) / len(scored)
 
 
 def _column(name: str, column: str) -> pd.Series:

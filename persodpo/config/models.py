@@ -166,11 +166,22 @@ def _secret_name(value: Any, path: str = "") -> str | None:
 
 
 class LoggedModel(Section):
-    """Responses that somebody already generated, in a CSV or JSON-lines file."""
+    """Responses that somebody already generated, in a CSV or JSON-lines file.
+
+    Attributes:
+        file: Where they are.
+        text_column: The column with the texts.
+        wrapped: Whether these are the models' raw texts, with the format that was asked for, or
+            answers that somebody has taken out of it.
+        split: Which prompts the rows answer, one after the other, where there is no id_column.
+        id_column: The column with the prompts' ids; None finds rows by their number.
+        seconds_column: The column with the response times; None if there is none.
+    """
 
     backend: Literal["logged"]
     file: Text
     text_column: Text
+    wrapped: bool
     split: Literal["train", "valid"]
     id_column: Text | None
     seconds_column: Text | None

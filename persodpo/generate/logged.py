@@ -1,7 +1,8 @@
 """The backend `logged`: responses that somebody already generated and published.
 
 The file is CSV with a header, or JSON lines (`.jsonl`). Its rows belong to the
-prompts by a column with the prompts' ids or, without one, by their numbers.
+prompts by a column with the prompts' ids or, without one, by their numbers. An answer that somebody
+has taken out of the JSON contract is put into it again; an empty one stands for a failed response.
 """
 
 import math
@@ -12,6 +13,7 @@ import pandas as pd
 
 from persodpo.config.models import LoggedModel
 from persodpo.errors import UserError
+from persodpo.prompts import wrap_response
 from persodpo.records import Answer, Prompt
 from persodpo.tables import read_table, row_name, rows_of_prompts, text_values
 
@@ -40,6 +42,8 @@ def read_logged(name: str, model: LoggedModel, prompts: Sequence[Prompt]) -> lis
     prefix = "" if model.split == "train" else VALID_PREFIX
     table = rows_of_prompts(table, model.id_column, model.file, section, prompts, prefix)
     texts = text_values(table, model.text_column, model.file, f"{section}.text_column")
+    if not model.wrapped:
+        texts = [wrap_response(text) if text.strip() else "" for text in texts]
     seconds = _seconds(table, model, f"{section}.seconds_column")
     return [
         Answer(raw=raw, finish_reason="logged", seconds=time)

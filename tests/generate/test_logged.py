@@ -9,9 +9,8 @@ from persodpo.generate.run import generate_responses
 
 
 def logged(file, **changes):
-    values = {"backend": "logged", "file": str(file), "text_column": "text", "split": "train",
-              "id_column": None,
-              "seconds_column": None}  # fmt: skip
+    values = {"backend": "logged", "file": str(file), "text_column": "text", "wrapped": True,
+              "split": "train", "id_column": None, "seconds_column": None}  # fmt: skip
     return LoggedModel(**(values | changes))
 
 
@@ -178,3 +177,21 @@ def test_a_file_that_is_no_table_is_reported(tmp_path, prompts, generate):
     (tmp_path / "e.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
     with pytest.raises(UserError, match=r"no row for prompt .* \(6 prompts"):
         generate_responses("old", logged(tmp_path / "e.jsonl"), prompts, generate, 110)
+
+
+def test_answers_without_their_json_are_put_into_it_again(tmp_path, prompts, generate):
+    texts = [f'"{i}" {{old}}' for i in range(len(prompts))]
+    texts[2] = " "
+    table = pd.DataFrame({"id": [p.id for p in prompts], "text": texts})
+    rows = answers(table, tmp_path / "a.csv", prompts, generate, id_column="id", wrapped=False)
+    assert [row.answer for row in rows] == [None if i == 2 else t for i, t in enumerate(texts)]
+    assert [row.contract for row in rows].count("none") == 1
+
+
+def test_rows_of_validation_prompts_are_those_of_no_training_prompt(tmp_path, prompts, generate):
+    published = [p.model_copy(update={"id": f"valid-{i}"}) for i, p in enumerate(prompts)]
+    table = pd.DataFrame({"text": [json.dumps({"response": f"a{i}"}) for i in range(9)]})
+    rows = answers(table, tmp_path / "a.csv", published[::-1], generate, split="valid")
+    assert [row.answer for row in rows] == [f"a{i}" for i in range(len(prompts))][::-1]
+    with pytest.raises(UserError, match="there is no row for prompt 'valid-0'"):
+        answers(table, tmp_path / "a.csv", published, generate)

@@ -24,12 +24,20 @@ def test_published_answers_are_scored_through_dvc(tmp_path, tiny_model):
     logs = tmp_path / "logs"
     write_logs(logs, n=20, n_valid=10)
     answers = pd.read_csv(logs / f"responses/{MODELS[0]}.csv").head(10)
-    (logs / "valid_responses").mkdir()
+    (logs / "valid_responses").mkdir(parents=True)
     for name in SYSTEMS.values():
         # so that each row is known by its system and its number
         rows = answers.assign(gen_response=[json.dumps({"response": f"{name} says {i}."})
                                             for i in range(10)])  # fmt: skip
         rows.to_csv(logs / f"valid_responses/{name}.csv", index=False)
+    # of one file the texts were taken out of the JSON, and of another run there are values alone
+    for folder, name in (
+        ("valid_responses", SYSTEMS["base"]),
+        ("valid_metrics", SYSTEMS["persodpo"]),
+    ):
+        rows = answers.assign(gen_response=[f"{name} says {i}." for i in range(10)])
+        (logs / folder).mkdir(exist_ok=True)
+        rows.to_csv(logs / folder / f"{name}.csv", index=False)
     w = Workspace.create(tmp_path / "workspace", tiny_model)
     w.python("-m", "persodpo", "profile", "published", "--logs", str(logs))
 
@@ -45,7 +53,7 @@ def test_published_answers_are_scored_through_dvc(tmp_path, tiny_model):
     w.commit("published")
     ran = w.stages_run(w.run("dvc", "repro"))
     assert ran == {"sample", "generate", "score", "audit", "pair", "baseline", "report"}
-    for key, name in SYSTEMS.items():
+    for key, name in (SYSTEMS | {"persodpo_values": SYSTEMS["persodpo"]}).items():
         rows = read_rows(w.folder / f"artifacts/evaluations/{key}.jsonl", Evaluated)
         assert len(rows) == 6
         for row in rows:
