@@ -9,7 +9,7 @@ from persodpo.config import StageParams, read_params
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
 from persodpo.config.score import ScoreParams
-from persodpo.generate import text_asker
+from persodpo.generate import TextAsker
 from persodpo.records import Prompt, Response, read_rows, write_rows
 from persodpo.runner import ARTIFACTS, run_stage
 from persodpo.score import Scorers, bound_scorers, score_responses
@@ -29,7 +29,7 @@ def main(model: str) -> None:
     params = read_params(Params)
     prompts = read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt)
     responses = read_rows(ARTIFACTS / f"responses/{model}.jsonl", Response)
-    scorers = bound_scorers(params.scorers, text_asker(params.models, params.generate))
+    scorers = bound_scorers(params.scorers, TextAsker(params.models, params.generate))
     scores = score_responses(prompts, responses, scorers, params.score.batch_tokens)
     write_rows(ARTIFACTS / f"scores/{model}.jsonl", scores)
 

@@ -21,13 +21,16 @@ from aiohttp import web
 FAULTS = ("rate_limit", "server_error", "dropped", "timeout", "malformed", "empty")
 
 
-def reply_to(content: str) -> str:
-    """The one right answer to a prompt; to a judge's question a grade, or a verdict."""
+def reply_to(content: str, better: str | None = None) -> str:
+    """The one right answer to a prompt; to a judge's question a grade, or a verdict.
+
+    `better` is the verdict of a judge that always gives the same.
+    """
     digest = hashlib.sha256(content.encode()).hexdigest()
     if '{"grade"' in content:
         return json.dumps({"grade": 1 + int(digest, 16) % 5})
     if '{"better"' in content:
-        return json.dumps({"better": ("A", "B", "tie")[int(digest, 16) % 3]})
+        return json.dumps({"better": better or ("A", "B", "tie")[int(digest, 16) % 3]})
     return json.dumps({"response": f"Answer {digest[:16]}"})
 
 
@@ -62,6 +65,9 @@ class FaultServer:
             self.log.write(json.dumps(line) + "\n")
 
     def respond(self, kind, request, body, content) -> web.Response:
+        if self.args.refuse and self.args.refuse in content:
+            error = {"message": "filtered", "code": "content_filter"}
+            return web.json_response({"error": error}, status=400)
         match kind:
             case "rate_limit":
                 # a server that echoes what it was sent, the key too
@@ -79,7 +85,8 @@ class FaultServer:
             "id": "x", "object": "chat.completion", "created": 0, "model": f"{body['model']}-0613",
             "system_fingerprint": "fp_test",
             "choices": [{"index": 0, "finish_reason": "stop", "message":
-                         {"role": "assistant", "content": reply_to(content), "refusal": None}}],
+                         {"role": "assistant", "refusal": None,
+                          "content": reply_to(content, self.args.better)}}],
             "usage": {"prompt_tokens": len(content) // 4, "completion_tokens": 20,
                       "total_tokens": len(content) // 4 + 20},
         })  # fmt: skip
@@ -107,6 +114,8 @@ def main() -> None:
     parser.add_argument("--hang", type=float, default=10.0, help="seconds of a time-out")
     parser.add_argument("--retry-after", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--better", help="every verdict on two answers: A, B or tie")
+    parser.add_argument("--refuse", help="prompts with this text are refused for good")
     asyncio.run(serve(parser.parse_args()))
 
 

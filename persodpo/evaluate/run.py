@@ -14,7 +14,7 @@ from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams
 from persodpo.config.score import ScoreParams
 from persodpo.config.sections import WordLimit
-from persodpo.generate import generate_responses, text_asker
+from persodpo.generate import TextAsker, generate_responses
 from persodpo.records import Evaluated, Prompt
 from persodpo.score import Scorers, bound_scorers, score_responses
 
@@ -71,7 +71,8 @@ def evaluate_candidate(
         samples=1,
     )
     responses = [row.model_copy(update={"model": name}) for row in generated.responses]
-    scorers = bound_scorers(params.scorers, text_asker(params.models, params.generate))
+    asker = TextAsker(params.models, params.generate, generated.metrics["spent_usd"])
+    scorers = bound_scorers(params.scorers, asker)
     scores = score_responses(prompts, responses, scorers, params.score.batch_tokens)
     return [
         Evaluated(response=response, score=score)

@@ -19,7 +19,7 @@ from persodpo.generate.asking import make_caller
 from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
 from persodpo.generate.request import Message, Request, sample_request
 from persodpo.generate.run import estimate_model, generate_responses
-from persodpo.generate.texts import estimate_texts, text_asker
+from persodpo.generate.texts import TextAsker, estimate_texts
 
 __all__ = [
     "AnswerCache",
@@ -28,10 +28,10 @@ __all__ = [
     "Line",
     "Message",
     "Request",
+    "TextAsker",
     "estimate_model",
     "estimate_texts",
     "generate_responses",
     "make_caller",
     "sample_request",
-    "text_asker",
 ]

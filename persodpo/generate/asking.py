@@ -79,6 +79,7 @@ def ask(
     requests: Sequence[Request],
     prompt_ids: Sequence[str],
     params: GenerateParams,
+    spent_usd: float = 0.0,
 ) -> Asked:
     """Answer requests to one model, none of them twice.
 
@@ -89,6 +90,7 @@ def ask(
         requests: At least one; the same in every process.
         prompt_ids: What each request is about, for messages.
         params: The settings that all models share.
+        spent_usd: What the stage's run has spent before, which counts for the budget, too.
 
     Raises:
         UserError: The model can't be found; calls are forbidden, would cost too much, or stay
@@ -99,10 +101,10 @@ def ask(
     # the other processes ask under the main one's lock, and wait for it in from_main
     with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
         known, missing, plan, price = processes.from_main(
-            lambda: _prepare(name, model, requests, params, cache)
+            lambda: _prepare(name, model, requests, params, cache, spent_usd)
         )
         about = {r.key: id_ for r, id_ in zip(requests[::-1], prompt_ids[::-1], strict=True)}
-        with Tally(plan, cache, price, params.max_cost_usd, about, known) as tally:
+        with Tally(plan, cache, price, params.max_cost_usd, about, known, spent_usd) as tally:
             if missing:
                 caller.answer(missing, tally)
             tally.combine()
@@ -134,6 +136,7 @@ def _prepare(
     requests: Sequence[Request],
     params: GenerateParams,
     cache: AnswerCache,
+    spent_usd: float,
 ) -> tuple[dict[str, Answer], list[Request], Estimate, Price | None]:
     """All that is settled before the first call: see `_look_up`, `estimate`, and the price."""
     price = _price(name, model, params)
@@ -141,7 +144,7 @@ def _prepare(
     if isinstance(model, OpenAIModel):
         ServedModel(name, model).refuse_mixed(known.values())
     plan = estimate(name, len(known) + len(missing), missing, price)
-    _check(plan, price, params)
+    _check(plan, price, params, spent_usd)
     return known, missing, plan, price
 
 
@@ -166,7 +169,7 @@ def _price(name: str, model: SampledModel, params: GenerateParams) -> Price | No
     return read_price(Path(params.prices), name, model) if isinstance(model, OpenAIModel) else None
 
 
-def _check(plan: Estimate, price: Price | None, params: GenerateParams) -> None:
+def _check(plan: Estimate, price: Price | None, params: GenerateParams, spent_usd: float) -> None:
     """Say what is ahead, and refuse it where it is forbidden or too dear."""
     cost = f", about {plan.cost_usd:.4f} dollars" if price else ""
     sys.stderr.write(
@@ -178,9 +181,10 @@ def _check(plan: Estimate, price: Price | None, params: GenerateParams) -> None:
             f"{plan.model}: {plan.calls} of {plan.requests} answers aren't in the cache, and "
             "PERSODPO_OFFLINE forbids every call; unset it, or fetch the answers (dvc pull)."
         )
-    if plan.cost_usd > params.max_cost_usd:
+    if plan.cost_usd + spent_usd > params.max_cost_usd:
+        before = f"with the {spent_usd:.4f} that this run has spent before " if spent_usd else ""
         raise UserError(
             f"{plan.model}: its {plan.calls} calls would cost about {plan.cost_usd:.4f} dollars, "
-            f"more than generate.max_cost_usd = {params.max_cost_usd:g}; raise it in params.yaml, "
-            "or sample fewer prompts."
+            f"{before}more than generate.max_cost_usd = {params.max_cost_usd:g}; raise it in "
+            "params.yaml, or sample fewer prompts."
         )

@@ -30,6 +30,7 @@ class Tally:
         max_cost_usd: The budget.
         prompt_ids: By a request's key, the id of a prompt that it asks for.
         known: The answers that were kept before, by their request's key.
+        spent_usd: What the stage's run has spent before, which counts for the budget, too.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Tally:
         max_cost_usd: float,
         prompt_ids: Mapping[str, str],
         known: Mapping[str, Answer],
+        spent_usd: float = 0.0,
     ) -> None:
         self.plan = plan
         self.cache = cache
@@ -47,6 +49,7 @@ class Tally:
         self.max_cost_usd = max_cost_usd
         self.prompt_ids = prompt_ids
         self.known = known
+        self.spent_usd = spent_usd
         self.faults: Counter[str] = Counter()
         self.answers: dict[str, Answer] = {}
         """This run's answers by their request's key."""
@@ -123,10 +126,11 @@ class Tally:
 
     def over_budget(self) -> str | None:
         """Say so if the calls have cost more than the budget, although less was estimated."""
-        if self.cost_usd <= self.max_cost_usd:
+        if self.spent_usd + self.cost_usd <= self.max_cost_usd:
             return None
+        before = self.spent_usd and f"with the {self.spent_usd:.4f} that this run has spent before "
         return (
-            f"{self.made} calls have cost {self.cost_usd:.4f} dollars, more than "
+            f"{self.made} calls have cost {self.cost_usd:.4f} dollars, {before or ''}more than "
             f"generate.max_cost_usd = {self.max_cost_usd:g}, although less was estimated"
         )
 

