@@ -9,6 +9,8 @@ estimate, the budget and the limits of `generate`.
               in both, 0 if the golden answer is, else a half
     flips     1 if the verdict changes with the order, else 0; it asks what pairwise asks
 
+An answer that is the golden one is a tie, about which no model is asked.
+
 That verdicts depend on the order is why both are asked (Zheng et al., NeurIPS 2023,
 arXiv:2306.05685, section 3.4, which counts a change as a tie, too).
 """
@@ -36,7 +38,7 @@ from persodpo.score.metric import (
 )
 
 Mode = Literal["grade", "pairwise", "flips"]
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # What a rubric must have, and what it may have besides.
 REQUIRED: dict[Mode, set[str]] = {
     "grade": {"answer"},
@@ -110,9 +112,10 @@ class Judge(Scorer):
         if self.mode == "grade":
             return [read_grade(reply, *self._scale()) for reply in replies]
         found = [POINTS.get(read_better(reply) or "") for reply in replies]
+        pairs = zip(found[::2], found[1::2], strict=True)
         return [
-            self._verdict(first, second)
-            for first, second in zip(found[::2], found[1::2], strict=True)
+            self._verdict(*((0.5, 0.5) if _is_golden(prompt, answer) else next(pairs)))
+            for prompt, answer in zip(prompts, answers_of(responses), strict=True)
         ]
 
     def _verdict(self, first: float | None, second: float | None) -> float | None:
@@ -127,6 +130,8 @@ class Judge(Scorer):
     def texts(self, key: str, prompts: Prompts, answers: Sequence[str]) -> list[str]:
         """What the model is asked: one text per answer, or two, in both orders.
 
+        Two answers that are the same aren't compared.
+
         Raises:
             UserError: The rubric can't be read, or lacks or has a placeholder.
         """
@@ -135,13 +140,17 @@ class Judge(Scorer):
         for prompt, answer in zip(prompts, answers, strict=True):
             if self.mode == "grade":
                 texts.append(fill(rubric, prompt, {"answer": answer}))
-            else:
+            elif not _is_golden(prompt, answer):
                 both = (answer, prompt.golden_answer)
                 texts += [
                     fill(rubric, prompt, {"answer_a": one, "answer_b": other})
                     for one, other in (both, both[::-1])
                 ]
         return texts
+
+
+def _is_golden(prompt: Prompt, answer: str) -> bool:
+    return answer.split() == prompt.golden_answer.split()
 
 
 def read_rubric(path: Path, mode: Mode, key: str) -> str:

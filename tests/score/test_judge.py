@@ -44,6 +44,20 @@ def test_a_grade():
     assert judged(GRADE, lambda text: "I won't.")[0] == [None]
 
 
+def test_the_golden_answer_ties_with_itself_and_no_model_is_asked():
+    answers = ("On the sea.", "In {answer_b}  Rome. ", "In Spain.")
+    for mode, expected in (("pairwise", [1, 0.5, 0]), ("flips", [0, 0, 0])):
+        values, texts = judged(
+            PAIRWISE | {"mode": mode},
+            lambda text: json.dumps(
+                {"better": "A" if "A:\nOn the" in text or "B:\nIn Spain" in text else "B"}
+            ),
+            answers,
+        )
+        assert values == expected
+        assert len(texts) == 4
+
+
 def prefers(wanted):
     """A judge that finds a text the better one wherever it stands."""
     return lambda text: json.dumps({"better": "A" if f"Answer A:\n{wanted}" in text else "B"})
@@ -93,6 +107,8 @@ def test_a_grade_is_found_in_prose(prose, grade):
 def test_what_is_no_grade_of_the_scale(value):
     assert read_grade(f'{{"grade": {value}}}', 1, 5) is None
     assert read_grade(f'{{"grade": 4, "why": {value}}}', 1, 5) is None
+    # a later word that is none takes back an earlier one
+    assert read_grade(f'{{"grade": 4}} {{"grade": {value}}}', 1, 5) is None
 
 
 def test_deep_and_broken_objects_are_passed_over():
@@ -117,6 +133,7 @@ def test_texts_are_filled_in_to_the_letter(persona, answer):
             "grade",
             r"nothing stands for \{name\}; there are \{answer\}, \{dialogue\}",
         ),
+        ("{answer} {Persona}", "grade", r"nothing stands for \{Persona\}; there are"),
         ("{answer_a}{answer_b}{golden_answer}", "flips", r"nothing stands for \{golden_answer\}"),
     ],
 )
