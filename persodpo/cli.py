@@ -60,7 +60,10 @@ def estimate() -> None:
         f"be. Each stage may cost generate.max_cost_usd = {params.generate.max_cost_usd:g} dollars."
     )
     if assumed:
-        typer.echo("Where answers are still to come, judges are taken to judge golden ones.")
+        typer.echo(
+            "Judges' calls about answers that are still to come are an assumption: that all are "
+            f"valid and as long as sample.max_words = {params.sample.max_words} allows."
+        )
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What all calls of a params.yaml will take and cost: of the pool, the baselines and the judges."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,7 @@ def estimate_calls(params: Params, artifacts: Path) -> tuple[pd.DataFrame, bool]
 
     The prompts are drawn anew: the training prompts for each model of the pool, the validation
     prompts for each baseline. Trained methods answer on this machine. A judge is asked about every
-    valid answer; where a model hasn't answered yet, its answers are taken to be as long as the
-    golden ones, and all valid.
+    valid answer; an answer that doesn't exist yet is taken to be valid and as long as allowed.
 
     Args:
         params: All parameters.
@@ -37,7 +37,7 @@ def estimate_calls(params: Params, artifacts: Path) -> tuple[pd.DataFrame, bool]
 
     Returns:
         One row per model and job, with the fields of `persodpo.generate.cost.Estimate`; and
-        whether answers that don't exist yet were taken into account.
+        whether a judge is asked about answers that don't exist yet.
     """
     train, valid = sample_prompts(params.sample)
     pool = [
@@ -66,37 +66,43 @@ def estimate_calls(params: Params, artifacts: Path) -> tuple[pd.DataFrame, bool]
         model = params.models[judge]
         assert isinstance(model, SampledModel)  # checked with the parameters
         for job in [*pool, *baselines, *methods]:
-            assumed |= not job.answers.is_file()
-            texts = list(dict.fromkeys(_judge_texts(judge, job, params)))
+            existing, missing = _answers(job, params)
+            assumed |= bool(missing)
+            texts = list(dict.fromkeys(_judge_texts(judge, [*existing, *missing], params)))
             found = estimate_texts(judge, model, texts, params.generate, cache)
             rows.append(found._replace(model=f"{judge} judges {job.label}"))
     return pd.DataFrame(rows), assumed
 
 
-def _judge_texts(judge: str, job: _Job, params: Params) -> Iterator[str]:
-    """What a judge is asked about the answers of a job."""
-    prompts, answers = _answers(job, params)
+def _judge_texts(
+    judge: str, answers: Sequence[tuple[Prompt, str]], params: Params
+) -> Iterator[str]:
+    """What a judge is asked about valid answers to prompts."""
+    prompts, texts = [prompt for prompt, _ in answers], [text for _, text in answers]
     for key, scorer in params.scorers.items():
         if judge in scorer.model_keys():
-            yield from scorer.texts(f"params.yaml: scorers.{key}", prompts, answers)
+            yield from scorer.texts(f"params.yaml: scorers.{key}", prompts, texts)
 
 
-def _answers(job: _Job, params: Params) -> tuple[list[Prompt], list[str]]:
-    """The valid answers of a job with their prompts, or golden ones in their place."""
-    by_id = {prompt.id: prompt for prompt in job.prompts}
-    if job.answers.is_file():
-        if job.answers.parent.name == "responses":
-            rows = read_rows(job.answers, Response)
-        else:
-            rows = [row.response for row in read_rows(job.answers, Evaluated)]
-        known = [row for row in rows if row.contract == "valid" and row.id in by_id]
-        return [by_id[row.id] for row in known], [row.answer or "" for row in known]
+def _answers(
+    job: _Job, params: Params
+) -> tuple[list[tuple[Prompt, str]], list[tuple[Prompt, str]]]:
+    """The valid answers of a job with their prompts, and what those to come are taken for."""
+    rows: list[Response] = []
+    if job.answers.is_file() and job.answers.parent.name == "responses":
+        rows = read_rows(job.answers, Response)
+    elif job.answers.is_file():
+        rows = [row.response for row in read_rows(job.answers, Evaluated)]
+    by_request = {(row.id, row.sample): row for row in rows}
     model = params.models[job.key]
     samples = job.samples or (model.samples if isinstance(model, SampledModel) else 1)
-    # told apart, since no two answers are the same request
-    pairs = [
-        (prompt, f"{prompt.golden_answer} ({sample})")
-        for prompt in job.prompts
-        for sample in range(samples)
-    ]
-    return [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
+    existing, missing = [], []
+    for prompt, sample in itertools.product(job.prompts, range(samples)):
+        row = by_request.get((prompt.id, sample))
+        if row is None:
+            # as many words as allowed; told apart, since no two answers are the same request
+            words = [prompt.id, str(sample), *["words"] * (params.sample.max_words - 2)]
+            missing.append((prompt, " ".join(words)))
+        elif row.contract == "valid":
+            existing.append((prompt, row.answer or ""))
+    return existing, missing

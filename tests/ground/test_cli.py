@@ -6,6 +6,8 @@ import pytest
 from judged_workspace import SCORE, judged_workspace
 from remote_workspace import RemoteWorkspace, attempts, fault_server, make_prompts
 
+from persodpo.records import Response, read_rows, write_rows
+
 pytestmark = pytest.mark.slow
 
 CACHE = ("persodpo", "cache")
@@ -24,6 +26,12 @@ def cache_files(workspace):
     return list((workspace.folder / ".cache/answers").glob("*.jsonl"))
 
 
+def estimated(output):
+    """By row of the estimate: requests, those cached, and calls."""
+    table = [[cell.strip() for cell in line.split("|")] for line in output.splitlines()]
+    return {cells[1]: cells[2:5] for cells in table if len(cells) > 5}
+
+
 def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path, tiny_model):
     with fault_server(tmp_path / "log") as url:
         w = RemoteWorkspace(tmp_path, url, 1)
@@ -40,9 +48,7 @@ def test_the_estimate_covers_the_whole_pool_without_a_call(tmp_path, tiny_model)
         w.write()
         output = w.run("persodpo", "estimate")
         assert attempts(tmp_path / "log") == []
-    rows = {cells[1]: cells[2:5] for cells in
-            ([cell.strip() for cell in line.split("|")] for line in output.splitlines())
-            if len(cells) > 5}  # fmt: skip
+    rows = estimated(output)
     assert rows["remote"] == ["6", "0", "6"]
     assert rows["smollm2_greedy"] == ["6", "0", "6"]
     assert rows["base (baseline)"] == ["3", "0", "3"]
@@ -69,14 +75,17 @@ def test_the_estimate_covers_judges(tmp_path):
         made = len(attempts(tmp_path / "log.jsonl"))
         output = w.run("persodpo", "estimate")
         assert len(attempts(tmp_path / "log.jsonl")) == made == 3 * 3
-    rows = {cells[1]: cells[2:5] for cells in
-            ([cell.strip() for cell in line.split("|")] for line in output.splitlines())
-            if len(cells) > 5}  # fmt: skip
+    rows = estimated(output)
     assert rows["remote judges golden"] == ["9", "9", "0"]
     assert rows["remote judges smollm2_greedy"] == ["9", "0", "9"]
     assert rows["remote judges base (baseline)"] == ["6", "0", "6"]
     assert rows["remote judges persodpo (method)"] == ["6", "0", "6"]
-    assert "judges are taken to judge golden ones" in output
+    assert "still to come are an assumption: that all are valid and as long as" in output
+    # one of the answers is gone, and another has failed
+    file = w.folder / "artifacts/responses/golden.jsonl"
+    _, second, third = read_rows(file, Response)
+    write_rows(file, [second, third.model_copy(update={"contract": "none", "answer": None})])
+    assert estimated(w.run("persodpo", "estimate"))["remote judges golden"] == ["6", "3", "3"]
 
 
 def test_the_cache_is_shown(asked):
