@@ -119,7 +119,7 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
 
 def _scoring_params(stage: str, declared: Iterable[str], params: Params) -> list[str]:
     """What a stage that scores reads of params.yaml, with what its judges need."""
-    keys = {key for scorer in params.scorers.values() for key in scorer.model_keys()}
+    keys = _judges(params)
     # of models, a template names those that answer, and a plain key those that judge
     kept = [each for each in declared if not each.startswith("models.") or "${" in each]
     if stage == "score":  # the others need it anyway
@@ -189,15 +189,16 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     trained = _local([params.trained_model()])
     named = [name for scorer in params.scorers.values() for name in scorer.paths()]
     judged = [name for name in dict.fromkeys(named) if Path(name).exists()]
-    asks = any(scorer.model_keys() for scorer in params.scorers.values())
-    prices = [params.generate.prices] if asks else []
+    judges = _judges(params)
+    prices = [params.generate.prices] if judges else []
+    asked = _local([params.models[key] for key in judges])
     return {
         "generate": pool,
-        "baseline": [*baselines, *judged],
-        "score": [*judged, *prices],
+        "baseline": list(dict.fromkeys([*baselines, *judged, *asked])),
+        "score": [*judged, *prices, *asked],
         "audit": [*judged, *([params.audit.opposites] if params.audit.opposites else [])],
         "train": trained,
-        "evaluate": [*trained, *judged],
+        "evaluate": list(dict.fromkeys([*trained, *judged, *prices, *asked])),
         "pair": [
             f"artifacts/{kind}/{model}.jsonl"
             for kind in ("responses", "scores")
@@ -209,6 +210,12 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
             *REPORT_FILES,
         ],
     }
+
+
+def _judges(params: Params) -> list[str]:
+    """The keys of the chat models that judge, each once."""
+    keys = [key for scorer in params.scorers.values() for key in scorer.model_keys()]
+    return list(dict.fromkeys(keys))
 
 
 def _local(models: Iterable[ModelParams]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from judged_workspace import SCORE, judge, judged_workspace, values
 from remote_workspace import RemoteWorkspace, attempts, fault_server
 from warm_python import warm_python
 from workspace import Workspace
@@ -213,6 +214,32 @@ def test_a_server_is_asked_by_one_process(tmp_path):
     assert set(Counter(attempt["prompt"] for attempt in attempts(log)).values()) == {1}
     assert len(attempts(log)) == len(w.responses()) == w.metrics()["calls"] == 20
     assert w.metrics()["spent_usd"] == pytest.approx(w.metrics()["cost_usd"])
+
+
+def test_judges_behind_a_server_and_on_this_machine(tmp_path, tiny_model):
+    """One process asks the server, each asks its own copy of a model, and both know all."""
+    log = tmp_path / "log.jsonl"
+    with fault_server(log) as url:
+        w = judged_workspace(tmp_path, url, 6)
+        w.params["models"]["smollm2_greedy"] |= {"model": str(tiny_model), "max_tokens": 4}
+        w.params["scorers"]["local"] = judge("grade", "smollm2_greedy")
+        w.write()
+        output = w.run(*LAUNCH, *SCORE)
+    assert set(Counter(attempt["prompt"] for attempt in attempts(log)).values()) == {1}
+    assert len(attempts(log)) == 3 * 6
+    assert output.count("smollm2_greedy: 6 requests, 0 cached, 6 calls to make") == 1
+    providers = [
+        Counter(json.loads(line)["request"]["provider"] for line in file.read_text().splitlines())
+        for file in w.folder.glob(".cache/answers/*.jsonl")
+    ]
+    kept = sum(providers, Counter())
+    assert kept == {"openai": 18, "transformers": 6}
+    # each process keeps its own share of what the local model says
+    assert sorted(each["transformers"] for each in providers if each["transformers"]) == [3, 3]
+    together = values(w)
+    assert all(row["grade"] for row in together)
+    w.run(*SCORE)
+    assert values(w) == together
 
 
 def without_time(response: Response) -> Response:

@@ -64,20 +64,26 @@ def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
 
 
-def test_synchronise_follows_a_judge(document, monkeypatch):
-    """Stages that score depend on the section of a chat model that judges, and on its rubric."""
+def test_synchronise_follows_a_judge(document, monkeypatch, tmp_path):
+    """Stages that score depend on what they need of a chat model that judges, while it does."""
     monkeypatch.chdir(ROOT)
     params = load_params()
     rubric = "data/rubrics/persona_grade.md"
     judge = Judge(kind="judge", model="smollm2_sampled", rubric=rubric, mode="grade", low=1, high=5)
     changed = json.loads(json.dumps(document))
-    judged = params.model_copy(update={"scorers": params.scorers | {"grade": judge}})
+    local = params.models["smollm2_sampled"].model_copy(update={"model": str(tmp_path)})
+    models = params.models | {"smollm2_sampled": local}
+    scorers = params.scorers | {"grade": judge}
+    judged = params.model_copy(update={"scorers": scorers, "models": models})
     synchronise(changed, judged)
     for name in ("score", "baseline", "evaluate"):
         body = changed["stages"][name]["do"]
         assert {"models.smollm2_sampled", "generate"} <= set(body["params"])
-        assert rubric in body["deps"]
-    assert params.generate.prices in changed["stages"]["score"]["do"]["deps"]
+        assert {rubric, str(tmp_path)} <= set(body["deps"])
+    for name in ("score", "evaluate"):
+        assert params.generate.prices in changed["stages"][name]["do"]["deps"]
+    synchronise(changed, params)
+    assert changed == document
     assert changed["stages"]["pair"] == document["stages"]["pair"]
     synchronise(changed, params)
     assert changed == document
