@@ -28,14 +28,11 @@ def main(prompts: int = 200, fault: float = 0.04) -> None:
         log = Path(folder, "log.jsonl")
         with fault_server(log, fault=fault, latency=0.01, hang=3, retry_after=1) as url:
             w = judged_workspace(Path(folder), url, prompts, timeout_seconds=1.5, concurrency=8)
-            for share in (0.3, 1.5):
-                process = w.start(*SCORE)
-                while len(w.cached()) < share * prompts:
-                    time.sleep(0.01)
-                process.kill()
-                process.wait()
-            w.run(*SCORE)
-            w.run(*SCORE)
+            again = sum(w.kill_when_kept(int(share * prompts), log, *SCORE) for share in (0.3, 1.5))
+            for _ in range(2):
+                kept, begin = w.cached(), time.time()
+                w.run(*SCORE)
+                again += w.asked_again(kept, begin, log)
         tries = attempts(log)
         answered = Counter(each["prompt"] for each in tries if each["got"] == "answer")
         rows = values(w)
@@ -44,9 +41,9 @@ def main(prompts: int = 200, fault: float = 0.04) -> None:
     failed = Counter(each["got"] for each in tries if each["got"] not in ("answer", "gone"))
     typer.echo(
         f"{prompts} answers, {3 * prompts} questions: {len(tries)} attempts at the server, "
-        f"{sum(answered.values())} answered, {len(answered)} different ones; "
-        f"{sum(answered.values()) - len(answered)} were paid twice, because the run was killed "
-        f"while they were on their way; {lost} values lost; faults "
+        f"{sum(answered.values())} answered, {len(answered)} different ones; {again} asked again "
+        f"although their answer was kept, {sum(answered.values()) - len(answered)} answered twice; "
+        f"{lost} values lost; faults "
         f"{dict(sorted(failed.items()))}; the verdict flips with the order in {flips:.0%}"
     )
 

@@ -119,6 +119,26 @@ class RemoteWorkspace:
     def metrics(self) -> dict[str, Any]:
         return json.loads((self.folder / "artifacts/generation/remote.json").read_text())
 
+    def kill_when_kept(self, n: int, log: Path, *arguments: str) -> int:
+        """Start the stage, and kill it once so many answers are in the cache.
+
+        Returns:
+            How many of the answers that were kept at its start it has asked for again.
+        """
+        kept, begin = self.cached(), time.time()
+        process = self.start(*arguments)
+        while len(self.cached()) < n:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        return self.asked_again(kept, begin, log)
+
+    @staticmethod
+    def asked_again(kept: set[str], begin: float, log: Path) -> int:
+        """How many attempts since a time were about prompts whose answers were kept by then."""
+        return sum(each["came"] > begin and each["prompt"] in kept for each in attempts(log))
+
     def cached(self) -> set[str]:
         """Hashes of the prompts whose answers are in the cache, as the server logs them."""
         return {

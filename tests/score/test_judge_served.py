@@ -3,13 +3,14 @@
 import json
 import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
 from fault_server import FAULTS
 from judged_workspace import SCORE, judge, judged_workspace, values
 from remote_workspace import attempts, fault_server, make_prompts, serve_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 from persodpo.records import write_rows
 
@@ -20,14 +21,12 @@ def test_none_is_lost_and_none_paid_twice(tmp_path):
     log = tmp_path / "log.jsonl"
     with fault_server(log, fault=0.04, latency=0.01, hang=3, retry_after=1) as url:
         w = judged_workspace(tmp_path, url, 200, timeout_seconds=1.5, concurrency=8)
-        for kept in (60, 300):
-            process = w.start(*SCORE)
-            while len(w.cached()) < kept:
-                assert process.poll() is None, process.communicate()[0]
-                time.sleep(0.01)
-            process.kill()
-            process.wait()
+        for n in (60, 300):
+            assert w.kill_when_kept(n, log, *SCORE) == 0
+        kept, begin = w.cached(), time.time()
+        assert 300 <= len(kept) < 600
         w.run(*SCORE)
+        assert w.asked_again(kept, begin, log) == 0
         again = w.run(*SCORE)
         # flips ask what pairwise has asked
         assert again.count("calls to make") == 2
@@ -109,26 +108,27 @@ def test_a_model_that_can_t_be_asked_is_refused(tmp_path):
 
 
 @pytest.fixture
-def four_judge(tiny_model, tmp_path):
-    """A tiny model that has learned to say one thing, as a judge does."""
+def four_judge(tokenizer, tmp_path):
+    """A model that gives everybody a 4: a token alone tells which one comes next."""
     set_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt.text},
-             {"role": "assistant", "content": 'I find it good: {"grade": 4}'}],
-            tokenize=False,
-        )
-        for prompt in make_prompts(8)
-    ]  # fmt: skip
-    batch = tokenizer(texts, return_tensors="pt", padding=True)
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(150):
-        loss = model(**batch, labels=batch["input_ids"]).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=2048,
+        tie_word_embeddings=False, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).to(torch.float32)
+    chat = [{"role": "user", "content": "Hi."}]
+    asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    reply = tokenizer('I like it. {"grade": 4}')["input_ids"]
+    said = [tokenizer(asked)["input_ids"][-1], *reply, tokenizer.eos_token_id]
+    assert len(set(said)) == len(said)
+    with torch.no_grad():
+        for each in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj):
+            each.weight.zero_()
+        model.lm_head.weight.zero_()
+        for now, following in pairwise(said):
+            model.lm_head.weight[following] = model.model.embed_tokens.weight[now]
     model.save_pretrained(tmp_path / "judge")
     tokenizer.save_pretrained(tmp_path / "judge")
     return str(tmp_path / "judge")
@@ -151,9 +151,9 @@ def test_a_served_and_a_local_model_judge(tmp_path, four_judge):
             raw.setdefault(entry["request"]["provider"], {})[
                 entry["request"]["messages"][0]["content"]
             ] = entry["answer"]["raw"]
-    assert len(raw["transformers"]) == 2
+    assert set(raw["transformers"].values()) == {'I like it. {"grade": 4}'}
     assert raw["transformers"].items() <= raw["openai"].items()
     for row in values(w):
-        # it doesn't know of verdicts
+        # it gives grades only
         assert row == {"grade": 4, "pairwise": None, "flips": None, "local": 4}
     assert "Wins by remote can't be computed for 2 of 2 valid responses" in output
