@@ -78,7 +78,8 @@ def _findings(
     every = _values(key, scorer, [case for side in sides for case in side], batch_tokens)
     values = iter(every)
     of_golden, *of_sides = ([next(values) for _ in side] for side in sides)
-    rows = [commonest_finding(key, every)]
+    # a metric that is asked nothing has seen golden answers alone, which may well be worth the same
+    rows = [commonest_finding(key, every)] if concerned else []
     for question, higher, lower in zip(concerned, of_sides[::2], of_sides[1::2], strict=True):
         rows += question_findings(key, metric, question, higher, lower)
     if metric.contradicted_below is not None:

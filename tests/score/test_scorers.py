@@ -109,7 +109,7 @@ def test_every_metric_is_declared():
     for section, label in [(unieval, "Coh-UniEval"), (other, "Coh-embedding")]:
         assert declared_metrics({"coh": section})["coh"].label == label
     twice = declared_metrics({"c": SCORERS["c"], "c2": SCORERS["c"], "p": SCORERS["p"]})
-    assert [metric.label for metric in twice.values()] == ["C [c]", "C [c2]", "P"]
+    assert [metric.label for metric in twice.values()] == ["C (any) [c]", "C (any) [c2]", "P"]
 
 
 def test_each_kind_is_registered_under_its_name():
