@@ -154,15 +154,15 @@ def test_a_metric_of_an_impossible_range_is_refused():
 
 
 @pytest.mark.slow
-def test_the_embedded_nli_on_plain_cases():
-    premise = "A man is playing a guitar on a stage."
-    asked = [prompt([premise], golden_answer=premise, id_=str(i)) for i in range(3)]
-    rows = score(
-        asked,
-        [response("A man is playing music.", "0"), response("The man is asleep in bed.", "1"),
-         response("The man likes the music of his friend.", "2")],
-    )  # fmt: skip
-    assert [row.values["c"] for row in rows] == [1, -1, 0]
+def test_the_embedded_judge_on_plain_cases():
+    premise = "I love old castles."
+    answers = ["You love old castles, so come in.", "As you hate old castles, stay away.",
+               "The bridge is 90 metres long."]  # fmt: skip
+    asked = [prompt([premise, "I am a nurse."], golden_answer=answers[0], id_=str(i))
+             for i in range(3)]  # fmt: skip
+    rows = score(asked, [response(answer, str(i)) for i, answer in enumerate(answers)])
+    used, against, neither = (row.values["c"] for row in rows)
+    assert used > 0.5 > neither >= 0 > against
     assert [row.values["ue"] for row in rows] == [2, 0, 0]
 
 
