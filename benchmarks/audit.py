@@ -10,7 +10,6 @@ The embedded dialogues are in this repository; published prompts and values are 
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,11 +19,10 @@ import typer
 from benchmarks.published import FOCUS_LOGS, METRICS, need
 from persodpo.audit import audit_flags, audit_metrics, repeats
 from persodpo.config.audit import AuditParams
-from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
 from persodpo.report.audit import audit_table
 from persodpo.report.tables import markdown
-from persodpo.sample.readers import read_dialogues
+from persodpo.sample import sample_prompts
 from persodpo.score import Metric, Scorer, declared_metrics
 from persodpo.workflow import load_params
 
@@ -33,24 +31,23 @@ Focus = Annotated[
     int | None, typer.Option(help="So many published validation prompts in the place of ours.")
 ]
 BATCH_TOKENS = 2048
+# So many validation dialogues are embedded.
+EMBEDDED = 32
 
 
 def validation_prompts(focus: int | None) -> list[Prompt]:
-    """All embedded validation dialogues, or the first published ones."""
-    file = Path("data/focus/valid.json")
+    """All embedded validation dialogues, or so many published ones, as the stage draws them."""
+    sample = load_params().sample
+    changes: dict[str, object] = {"n_train": 1, "n_valid": EMBEDDED, "overlap": "leave_out"}
     if focus is not None:
-        file = need(FOCUS_LOGS / "prompts/valid.csv")
-    return [
-        Prompt(
-            id=each.id,
-            persona=list(each.persona),
-            turns=list(each.turns),
-            golden_answer=each.golden_answer,
-            persona_grounding=None if each.persona_grounding is None else [*each.persona_grounding],
-            text=render_prompt(each.persona, each.turns, 110),
-        )
-        for each in read_dialogues(file)[:focus]
-    ]
+        folder = need(FOCUS_LOGS / "prompts")
+        changes |= {
+            "train_file": str(folder / "train.csv"),
+            "valid_file": str(folder / "valid.csv"),
+            "n_valid": focus,
+            "max_words": 110,
+        }
+    return sample_prompts(sample.model_copy(update=changes))[1]
 
 
 @app.command()

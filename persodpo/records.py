@@ -233,8 +233,13 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             file.write(row.model_dump_json().encode("utf-8") + b"\n")
 
 
-def read_rows(path: Path, row_type: type[RowT]) -> list[RowT]:
+def read_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> list[RowT]:
     """Read a JSON-lines file of one row type.
+
+    Args:
+        path: The file.
+        row_type: Its rows.
+        mend: What to do about a mistake in it, for messages; None for a file that a stage writes.
 
     Raises:
         UserError: The file is missing, or a line is not a row of that type.
@@ -242,10 +247,8 @@ def read_rows(path: Path, row_type: type[RowT]) -> list[RowT]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: there is no such file; run the stage that writes it (dvc repro) "
-            "or fetch it (dvc pull)."
-        ) from error
+        fetch = "run the stage that writes it (dvc repro) or fetch it (dvc pull)"
+        raise UserError(f"{path}: there is no such file; {mend or fetch}.") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if line:
@@ -254,7 +257,8 @@ def read_rows(path: Path, row_type: type[RowT]) -> list[RowT]:
             except ValidationError as error:
                 raise UserError(
                     f"{path}, line {number}: not a row of type {row_type.__name__} "
-                    f"({describe(error.errors()[0])}); run the stage that writes it again."
+                    f"({describe(error.errors()[0])}); "
+                    f"{mend or 'run the stage that writes it again'}."
                 ) from error
     return rows
 

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from persodpo.errors import UserError
 from persodpo.prompts import wrap_response
-from persodpo.records import Prompt, Response, Row, describe
+from persodpo.records import Prompt, Response, Row, read_rows
 from persodpo.score import Metric, QuestionName
 
 
@@ -180,30 +179,14 @@ def read_opposites(path: Path) -> list[Opposite]:
     Raises:
         UserError: It is missing, has no row, or a row isn't one.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"params.yaml: audit.opposites is {str(path)!r}, which can't be read ({error}); name "
-            "another file, or null."
-        ) from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = Opposite.model_validate_json(line)
-        except ValidationError as error:
-            raise UserError(
-                f"{path}, line {number}: not an opposite ({describe(error.errors()[0])}); "
-                "data/README.md says what a row has."
-            ) from error
+    mend = "data/README.md says what audit.opposites holds; null leaves that question out"
+    rows = read_rows(path, Opposite, mend)
+    for number, row in enumerate(rows, start=1):
         if not 0 <= row.sentence < len(row.persona):
             raise UserError(
-                f"{path}, line {number}: sentence is {row.sentence}, and the persona has "
+                f"{path}, row {number}: sentence is {row.sentence}, and the persona has "
                 f"{len(row.persona)} sentences, counted from 0."
             )
-        rows.append(row)
     if not rows:
-        raise UserError(f"{path}: it has no rows; give some, or set audit.opposites to null.")
+        raise UserError(f"{path}: it has no rows; {mend}.")
     return rows

@@ -35,8 +35,8 @@ def one_sided_gains(
         if of_pairs and not better & set(audit):
             against = rows["against"].iloc[0]
             found.append(
-                f"{method} is better than {against} on {', '.join(of_pairs)}, by which pairs were "
-                "formed, and on no audit metric: what it has learnt may be to please its metrics."
+                f"{method} is better than {against} on {', '.join(of_pairs)}, of what has a "
+                "weight, and on no audit metric: it may be better at pleasing metrics alone."
             )
     return found
 

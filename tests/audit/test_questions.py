@@ -133,10 +133,10 @@ def test_one_prompt_or_no_marks_leave_questions_out():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "audit.opposites is .* can't be read .*; name another file, or null"),
-        ("", "it has no rows; give some, or set audit.opposites to null"),
-        ("{}", r"line 1: not an opposite \(dialogue: field required\); data/README.md says"),
-        ('\n{"x": ', "line 2: not an opposite"),
+        (None, r"o\.jsonl: there is no such file; data/README\.md says .*; null leaves that"),
+        ("", r"it has no rows; data/README\.md says what audit\.opposites holds; null leaves"),
+        ("{}", r"line 1: not a row of type Opposite \(dialogue: field required\); data/README"),
+        ('\n{"x": ', "line 2: not a row of type Opposite"),
         (json.dumps(OPPOSITES[0].model_dump() | {"sentence": 2}),
          "sentence is 2, and the persona has 2 sentences, counted from 0"),
     ],

@@ -65,9 +65,9 @@ def test_metrics_with_a_weight_are_warned_of():
 @pytest.mark.parametrize(
     ("c", "gap", "said"),
     [
-        (0.5, 0.0, "S_total, C, by which pairs were formed, and on no audit metric"),
+        (0.5, 0.0, "S_total, C, of what has a weight, and on no audit metric"),
         (0.5, -0.5, None),  # the gap is smaller, which is better
-        (0.5, 0.5, "S_total, C, by which pairs"),
+        (0.5, 0.5, "S_total, C, of what has"),
         (0.0, 0.0, None),
         (-0.5, -0.5, None),
     ],

@@ -9,6 +9,7 @@ from test_nli import captions, params
 from tiny_models import make_bert
 
 from persodpo.errors import UserError
+from persodpo.records import read_rows
 from persodpo.score.consistency import Consistency
 from persodpo.score.entailment import Entailment
 from persodpo.score.judges.persona import CONFIG_KEY
@@ -20,12 +21,13 @@ from persodpo.score.train_nli.persona_judge import (
 )
 from persodpo.score.train_nli.persona_pairs import (
     STRANGERS,
+    MarkRow,
+    PersonRow,
     Round,
     pairs_of_marks,
     pairs_of_people,
     pairs_of_rounds,
     read_rounds,
-    read_sentences,
 )
 from persodpo.score.train_nli.training import train_classifier
 
@@ -37,8 +39,8 @@ ROUNDS = [
     for n in range(12)
 ]
 MARKS = [
-    {"dialogue": f"d{n}", "round": 0, "sentence": 0, "opposite": f"I sold {n}.",
-     "echo": f"As you own {n}, come.", "denial": f"As you sold {n}, come."}
+    MarkRow(dialogue=f"d{n}", round=0, sentence=0, opposite=f"I sold {n}.",
+            echo=f"As you own {n}, come.", denial=f"As you sold {n}, come.")
     for n in range(0, 12, 2)
 ]  # fmt: skip
 
@@ -73,8 +75,8 @@ def test_pairs_of_what_was_written_for_marks():
 
 def test_pairs_of_people():
     written = [
-        {"persona": f"I own {n}.", "echo": f"You own {n}.", "denial": f"You sold {n}.",
-         "neutral": f"{n} is old."} | ({"opposite": f"I sold {n}."} if n else {})
+        PersonRow(persona=f"I own {n}.", echo=f"You own {n}.", denial=f"You sold {n}.",
+                  neutral=f"{n} is old.", opposite=f"I sold {n}." if n else None)
         for n in range(10)
     ]  # fmt: skip
     pairs = pairs_of_people(written, np.random.default_rng(0))
@@ -90,12 +92,14 @@ def test_pairs_of_people():
 
 
 def test_a_cosine_becomes_a_probability():
-    def cosines(one, answer):
-        used = one.removeprefix("I own ").removesuffix(".") in answer.split("own ")[1]
-        return 0.6 if used and "own" in one else 0.1
+    class Cosines:
+        def __getitem__(self, texts):
+            one, answer = texts
+            used = one.removeprefix("I own ").removesuffix(".") in answer.split("own ")[1]
+            return 0.6 if used and "own" in one else 0.1
 
     rounds = [each for each in ROUNDS if any(each.used)]
-    slope, midpoint = fit_relatedness(rounds, cosines, np.random.default_rng(0))
+    slope, midpoint = fit_relatedness(rounds, Cosines(), np.random.default_rng(0))
     assert slope > 0
     assert 0.1 < midpoint < 0.6
 
@@ -122,11 +126,13 @@ def test_files_are_read_and_mistakes_reported(tmp_path):
     (tmp_path / "d.json").write_text('{"data": [{"dialogID": "a"}]}')
     with pytest.raises(UserError, match=r"d\.json: can't be read as FoCUS's JSON .*persona"):
         read_rounds(tmp_path / "d.json")
-    (tmp_path / "s.jsonl").write_text('{"persona": "a", "echo": "b"}\n{"persona": ')
-    with pytest.raises(UserError, match="line 2: not JSON"):
-        read_sentences(tmp_path / "s.jsonl", ["persona", "echo"])
-    with pytest.raises(UserError, match="line 1: it lacks denial"):
-        read_sentences(tmp_path / "s.jsonl", ["persona", "denial"])
+    marks = read_rows(ROOT / "data/persona_sentences/train.jsonl", MarkRow)
+    assert len(marks) == 271
+    people = read_rows(ROOT / "data/persona_sentences/other.jsonl", PersonRow)
+    assert {row.opposite is None for row in people} == {True, False}
+    (tmp_path / "s.jsonl").write_text('{"persona": "a", "echo": "b"}')
+    with pytest.raises(UserError, match=r"line 1: not a row of type PersonRow \(denial.*; mend it"):
+        read_rows(tmp_path / "s.jsonl", PersonRow, "mend it")
 
 
 def dialogue(each):
@@ -145,7 +151,7 @@ def test_a_judge_from_end_to_end(tmp_path, monkeypatch):
     train_classifier(captions(90), start, tmp_path / "models/start")
     document = {"data": [dialogue(each) for each in ROUNDS]}
     (tmp_path / "dialogues.json").write_text(json.dumps(document))
-    (tmp_path / "marks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MARKS))
+    (tmp_path / "marks.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in MARKS))
     people = [{"persona": "I sail.", "echo": "You sail.", "denial": "You hate boats.",
                "neutral": "Boats are old."}] * 4  # fmt: skip
     (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in people))

@@ -14,7 +14,8 @@ and stand in the classifier's configuration, under `persona_judge`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit, logit
@@ -26,6 +27,13 @@ CONFIG_KEY = "persona_judge"
 # So many inputs are judged together, and kept together.
 PART = 1024
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+
+
+class Cosines(Protocol):
+    """Cosines of sentence embeddings, by the two texts."""
+
+    def __getitem__(self, texts: Texts) -> float:
+        """The cosine of two texts."""
 
 
 class Settings(BaseModel):
@@ -74,7 +82,7 @@ class PersonaJudge:
             texts = [(one, text) for one, answer in part for text in [answer, *sentences(answer)]]
             cosines = _first_numbers(self._encoder, texts)
             nearest: dict[Texts, Texts] = {
-                (one, answer): (one, _nearest(one, answer, cosines)) for one, answer in part
+                (one, answer): (one, nearest_sentence(one, answer, cosines)) for one, answer in part
             }
             close = [
                 near
@@ -93,7 +101,7 @@ def sentences(text: str) -> list[str]:
     return [part for part in _SENTENCE_END.split(text.strip()) if part] or [text]
 
 
-def _nearest(one: str, answer: str, cosines: Mapping[Texts, float]) -> str:
+def nearest_sentence(one: str, answer: str, cosines: Cosines) -> str:
     """The sentence of an answer that is nearest to another text; of equal ones the first."""
     return max(sentences(answer), key=lambda text: cosines[one, text])
 

@@ -8,6 +8,7 @@ called one falsely, under their own and other dialogues' personas together.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,32 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 from transformers import set_seed
 
+from persodpo.records import read_rows
 from persodpo.runner import read_json, write_json
 from persodpo.score.judges import stance
 from persodpo.score.judges.checkpoints import load_classifier, load_encoder
 from persodpo.score.judges.embeddings import EmbeddingJudge
 from persodpo.score.judges.judgements import BatchJudge
 from persodpo.score.judges.nli import NliJudge
-from persodpo.score.judges.persona import CONFIG_KEY, PersonaJudge, Settings, sentences
-from persodpo.score.metric import Judgement
+from persodpo.score.judges.persona import (
+    CONFIG_KEY,
+    Cosines,
+    PersonaJudge,
+    Settings,
+    nearest_sentence,
+    sentences,
+)
+from persodpo.score.metric import Judgement, Texts
 from persodpo.score.train_nli.pairs import load_pairs
 from persodpo.score.train_nli.params import ClassifierParams, PersonaJudgeParams
 from persodpo.score.train_nli.persona_pairs import (
+    MarkRow,
+    PersonRow,
     Round,
     pairs_of_marks,
     pairs_of_people,
     pairs_of_rounds,
     read_rounds,
-    read_sentences,
 )
 from persodpo.score.train_nli.training import BATCH_TOKENS, fit
 
@@ -43,7 +53,7 @@ KEY = "nli/params.yaml: persona_judges"
 OTHERS = 5
 
 
-class Cosines:
+class TextCosines:
     """Cosines of texts' sentence embeddings, each text embedded once.
 
     Args:
@@ -57,13 +67,14 @@ class Cosines:
         found = encoder.encode(different, normalize_embeddings=True, show_progress_bar=False)
         self._of = dict(zip(different, np.asarray(found, dtype=np.float64), strict=True))
 
-    def __call__(self, one: str, other: str) -> float:
+    def __getitem__(self, texts: Texts) -> float:
         """The cosine of two texts."""
+        one, other = texts
         return float(self._of[one] @ self._of[other])
 
     def nearest(self, one: str, answer: str) -> str:
         """The sentence of an answer that is nearest to another text."""
-        return max(sentences(answer), key=lambda text: self(one, text))
+        return nearest_sentence(one, answer, self)
 
 
 def train_persona_judge(
@@ -85,17 +96,16 @@ def train_persona_judge(
         UserError: A file is missing or bad, or a model can't be found.
     """
     rounds = read_rounds(root / params.dialogues)
-    marks = read_sentences(
-        root / params.marks, ["dialogue", "round", "sentence", "opposite", "echo", "denial"]
-    )
-    people = read_sentences(root / params.people, ["persona", "echo", "denial", "neutral"])
+    mend = "data/README.md says what a row has"
+    marks = read_rows(root / params.marks, MarkRow, mend)
+    people = read_rows(root / params.people, PersonRow, mend)
     split = GroupShuffleSplit(n_splits=1, test_size=params.held_out, random_state=params.seed)
     chosen, left = next(split.split(rounds, groups=[each.dialogue for each in rounds]))
     train, held_out = ([rounds[place] for place in places] for places in (chosen, left))
     texts = [
         text for each in rounds for text in (*each.persona, each.answer, *sentences(each.answer))
     ]
-    cosines = Cosines([*texts, *(row["opposite"] for row in marks)], params)
+    cosines = TextCosines([*texts, *(row.opposite for row in marks)], params)
     rng = np.random.default_rng(params.seed)
     general, _ = load_pairs(start, root)
     parts = [
@@ -109,23 +119,28 @@ def train_persona_judge(
     model, _ = load_classifier(str(root / "models" / params.start), None, f"{KEY}.start")
     # an adapter's model comes frozen
     fit(model.train().requires_grad_(True), pairs, params, folder)
-    settings = _calibrate(params, folder, train, held_out, cosines, rng)
+    nli = NliJudge(str(folder), None, None, BATCH_TOKENS, KEY)
+    encoder = EmbeddingJudge(params.encoder, params.encoder_revision, BATCH_TOKENS, KEY)
+    judge = partial(PersonaJudge, nli, encoder)
+    settings = _fit_settings(params, judge, train, held_out, cosines, rng)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {CONFIG_KEY: settings.model_dump()})
     return {
         "trained_on": pairs["label"].value_counts().to_dict(),
         **settings.model_dump(exclude={"encoder", "revision"}),
-        **measure_held_out(_judge(folder, settings), held_out, marks),
+        **measure_held_out(judge(settings), held_out, marks),
     }
 
 
-def _calibrate(
+def _fit_settings(
     params: PersonaJudgeParams,
-    folder: Path,
+    judge: Callable[[Settings], BatchJudge],
     train: Sequence[Round],
     held_out: Sequence[Round],
-    cosines: Cosines,
+    cosines: TextCosines,
     rng: np.random.Generator,
 ) -> Settings:
-    """Fit the numbers, and write them into the classifier's configuration."""
+    """Fit the numbers that put the two models together; `judge` makes one with such numbers."""
     slope, midpoint = fit_relatedness(train, cosines, rng)
     settings = Settings(
         encoder=params.encoder,
@@ -140,16 +155,13 @@ def _calibrate(
         for each in held_out
         for persona in [each.persona, *_other_personas(each, held_out, rng)]
     ]
-    highest = [max(p[0] for p in of_answer) for of_answer in _ask(_judge(folder, settings), asked)]
+    highest = [max(p[0] for p in of_answer) for of_answer in _ask(judge(settings), asked)]
     threshold = float(np.quantile(highest, 1 - params.false_contradictions, method="higher"))
-    settings = settings.model_copy(update={"threshold": min(max(threshold, 0.5), 1 - 1e-6)})
-    config = read_json(folder / "config.json")
-    write_json(folder / "config.json", config | {CONFIG_KEY: settings.model_dump()})
-    return settings
+    return settings.model_copy(update={"threshold": min(max(threshold, 0.5), 1 - 1e-6)})
 
 
 def fit_relatedness(
-    rounds: Sequence[Round], cosines: Callable[[str, str], float], rng: np.random.Generator
+    rounds: Sequence[Round], cosines: Cosines, rng: np.random.Generator
 ) -> tuple[float, float]:
     """How a cosine tells whether an answer uses a persona sentence, by logistic regression.
 
@@ -169,7 +181,7 @@ def fit_relatedness(
             (each.persona, each.used),
             *((p, (False,) * len(p)) for p in _other_personas(each, rounds, rng, 1)),
         ]:
-            values += [[cosines(one, each.answer)] for one in persona]
+            values += [[cosines[one, each.answer]] for one in persona]
             used += marks
     # a large C is no regularisation: there is one number to fit, and thousands of values
     fitted = LogisticRegression(C=1e4).fit(values, used)
@@ -184,12 +196,6 @@ def _other_personas(
     return [other.persona for other in drawn if other.dialogue != each.dialogue]
 
 
-def _judge(folder: Path, settings: Settings) -> BatchJudge:
-    nli = NliJudge(str(folder), None, None, BATCH_TOKENS, KEY)
-    encoder = EmbeddingJudge(settings.encoder, settings.revision, BATCH_TOKENS, KEY)
-    return PersonaJudge(nli, encoder, settings)
-
-
 def _ask(judge: BatchJudge, asked: Sequence[tuple[Sequence[str], str]]) -> list[list[list[float]]]:
     """The judgements of each sentence of personas against answers."""
     pairs = list(dict.fromkeys((one, answer) for persona, answer in asked for one in persona))
@@ -198,7 +204,7 @@ def _ask(judge: BatchJudge, asked: Sequence[tuple[Sequence[str], str]]) -> list[
 
 
 def measure_held_out(
-    judge: BatchJudge, rounds: Sequence[Round], marks: Sequence[dict[str, Any]]
+    judge: BatchJudge, rounds: Sequence[Round], marks: Sequence[MarkRow]
 ) -> dict[str, float]:
     """Measure a judge on dialogues it wasn't trained on.
 
@@ -217,10 +223,10 @@ def measure_held_out(
     of_golden = _ask(judge, [(each.persona, each.answer) for each in rounds])
     replaced = []
     for row in marks:
-        each = by_place.get((row["dialogue"], row["round"]))
+        each = by_place.get((row.dialogue, row.round))
         if each is not None:
             persona = [*each.persona]
-            persona[row["sentence"]] = row["opposite"]
+            persona[row.sentence] = row.opposite
             replaced.append((persona, each.answer))
     used = [mark for each in rounds for mark in each.used]
     entailed = [p[2] for of_answer in of_golden for p in of_answer]

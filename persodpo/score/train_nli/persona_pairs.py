@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from persodpo.errors import UserError
+from persodpo.records import Row
 from persodpo.score.train_nli.pairs import COLUMNS
 
 # With so many other people each echo or denial is paired.
@@ -34,6 +34,40 @@ class Round:
     persona: tuple[str, ...]
     used: tuple[bool, ...]
     answer: str
+
+
+class MarkRow(Row):
+    """What was written by hand for the mark of a persona sentence that an answer uses.
+
+    Attributes:
+        dialogue, round, sentence: The mark.
+        opposite: A persona sentence that the answer contradicts.
+        echo: What follows from the persona sentence.
+        denial: What contradicts it.
+    """
+
+    dialogue: str
+    round: int
+    sentence: int
+    opposite: str
+    echo: str
+    denial: str
+
+
+class PersonRow(Row):
+    """What was written by hand about somebody of no dialogue; see `MarkRow`.
+
+    Attributes:
+        persona: A persona sentence.
+        neutral: What neither follows from it nor contradicts it.
+        opposite, echo, denial: As there; not every row has an opposite.
+    """
+
+    persona: str
+    opposite: str | None = None
+    echo: str
+    denial: str
+    neutral: str
 
 
 def read_rounds(path: Path) -> list[Round]:
@@ -59,35 +93,6 @@ def read_rounds(path: Path) -> list[Round]:
         raise UserError(
             f"{path}: can't be read as FoCUS's JSON with persona_grounding ({error!r})."
         ) from error
-
-
-def read_sentences(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
-    """Read sentences that were written by hand, JSON lines.
-
-    Args:
-        path: The file.
-        fields: What each row must have.
-
-    Raises:
-        UserError: The file is missing, or a row is no object or lacks a field.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error}).") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error}).") from error
-        if not isinstance(row, dict) or (missing := set(fields) - row.keys()):
-            lacking = ", ".join(sorted(missing)) if isinstance(row, dict) else "all fields"
-            raise UserError(f"{path}, line {number}: it lacks {lacking}.")
-        rows.append(row)
-    return rows
 
 
 def pairs_of_rounds(
@@ -117,26 +122,26 @@ def pairs_of_rounds(
 
 
 def pairs_of_marks(
-    written: Sequence[dict[str, Any]], rounds: Sequence[Round], nearest: Nearest
+    written: Sequence[MarkRow], rounds: Sequence[Round], nearest: Nearest
 ) -> pd.DataFrame:
     """Pairs of what was written by hand for marks; rows of other dialogues are left out."""
     by_place = {(each.dialogue, each.number): each for each in rounds}
     rows = []
     for row in written:
-        each = by_place.get((row["dialogue"], row["round"]))
+        each = by_place.get((row.dialogue, row.round))
         if each is None:
             continue
-        one = each.persona[row["sentence"]]
+        one = each.persona[row.sentence]
         rows += [
-            (row["opposite"], nearest(one, each.answer), "contradiction"),
-            (row["opposite"], row["echo"], "contradiction"),
-            (one, row["echo"], "entailment"),
-            (one, row["denial"], "contradiction"),
+            (row.opposite, nearest(one, each.answer), "contradiction"),
+            (row.opposite, row.echo, "contradiction"),
+            (one, row.echo, "entailment"),
+            (one, row.denial, "contradiction"),
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def pairs_of_people(written: Sequence[dict[str, Any]], rng: np.random.Generator) -> pd.DataFrame:
+def pairs_of_people(written: Sequence[PersonRow], rng: np.random.Generator) -> pd.DataFrame:
     """Pairs of what was written by hand about people of no dialogue.
 
     What is said to one person is neutral for others, drawn at random.
@@ -144,17 +149,17 @@ def pairs_of_people(written: Sequence[dict[str, Any]], rng: np.random.Generator)
     rows = []
     for place, row in enumerate(written):
         rows += [
-            (row["persona"], row["echo"], "entailment"),
-            (row["persona"], row["denial"], "contradiction"),
-            (row["persona"], row["neutral"], "neutral"),
+            (row.persona, row.echo, "entailment"),
+            (row.persona, row.denial, "contradiction"),
+            (row.persona, row.neutral, "neutral"),
         ]
-        if row.get("opposite"):
+        if row.opposite:
             rows += [
-                (row["opposite"], row["echo"], "contradiction"),
-                (row["persona"], row["opposite"], "contradiction"),
+                (row.opposite, row.echo, "contradiction"),
+                (row.persona, row.opposite, "contradiction"),
             ]
         for other in rng.integers(len(written), size=STRANGERS):
             if other != place:
-                text = row["echo"] if rng.random() < 0.5 else row["denial"]
-                rows.append((written[other]["persona"], text, "neutral"))
+                text = row.echo if rng.random() < 0.5 else row.denial
+                rows.append((written[other].persona, text, "neutral"))
     return pd.DataFrame(rows, columns=COLUMNS)
