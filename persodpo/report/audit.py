@@ -57,7 +57,10 @@ def audit_table(findings: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Dat
         index=[metrics[key].label for key in asked],
     )
     table = table.loc[:, (table != "").any()]
-    table["Passes"] = ["no" if key in flagged else "yes" for key in asked]
+    questioned = set(findings.loc[findings["measure"] == "auc", "metric"])
+    table["Passes"] = [
+        ("no" if key in flagged else "yes") if key in questioned else "not asked" for key in asked
+    ]
     return table
 
 

@@ -63,6 +63,7 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
         *_mixed(results),
         *_warnings(warned),
         *_audit_warnings(results),
+        *_pair_warnings(results),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
         markdown(metric_table(summaries, "all", metrics, warned, published)),
         *([] if published is None else [PUBLISHED_NOTE]),
@@ -142,11 +143,16 @@ def audit(results: Results) -> str:
 
 
 def _audit_warnings(results: Results) -> list[str]:
-    """A sentence about each metric that forms pairs and doesn't pass, and each check of pairs."""
+    """A sentence about each metric that forms pairs and doesn't pass the audit."""
     found = audit_warnings(
         results.findings, results.pairs["values"], results.metrics, results.weights
     )
-    return [f"{WARNING} {sentence}" for sentence in [*found, *results.pairs["excess"]]]
+    return [f"{WARNING} {sentence}" for sentence in found]
+
+
+def _pair_warnings(results: Results) -> list[str]:
+    """A sentence about each check of the pairs whose limit is exceeded."""
+    return [f"{WARNING} {sentence}" for sentence in results.pairs["excess"]]
 
 
 def _gains(results: Results, compared: pd.DataFrame) -> list[str]:
@@ -196,7 +202,9 @@ def page_blocks(
 ) -> list[Block]:
     """The tables and figures of the page, in their order."""
     warned = collapses(summaries)
-    warnings = "\n\n".join([*_mixed(results), *_warnings(warned), *_audit_warnings(results)])
+    warnings = "\n\n".join(
+        [*_mixed(results), *_warnings(warned), *_audit_warnings(results), *_pair_warnings(results)]
+    )
     return [
         Block(
             "Metrics over all responses",
