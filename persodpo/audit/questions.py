@@ -65,6 +65,7 @@ class Opposite(Row):
     Attributes:
         dialogue: The dialogue that it was written for.
         persona: All its persona sentences.
+        turns: The turns before the answer.
         answer: An answer of it that uses one of them.
         sentence: Which, from 0.
         opposite: What stands in its place; the answer contradicts it.
@@ -73,6 +74,7 @@ class Opposite(Row):
 
     dialogue: str
     persona: list[str]
+    turns: list[str]
     answer: str
     sentence: int
     opposite: str
@@ -162,7 +164,7 @@ def _opposites(rows: Sequence[Opposite]) -> Question:
         own = Prompt(
             id=f"opposite-{number}",
             persona=row.persona,
-            turns=[],
+            turns=row.turns,
             golden_answer=row.answer,
             text="",
         )

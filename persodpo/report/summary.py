@@ -84,18 +84,16 @@ def _number(value: float) -> float | None:
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """The main numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
+    """At most ten numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
 
-    Means are over all responses. A number that there isn't is left out, since DVC can't compare
-    it.
+    They are the total score, all metrics (of the default seven), failures and repeated answers;
+    the rest stands in the tables. Means are over all responses. A number that there isn't is left
+    out, since DVC can't compare it.
     """
     numbers = {
         "s_total": summary["all"]["s_total"]["mean"],
         **{key: value["mean"] for key, value in summary["all"].items() if key != "s_total"},
-        **{
-            key: summary[key]
-            for key in ("failure_ratio", "words", "repeated", "distinct_2", "seconds")
-        },
+        **{key: summary[key] for key in ("failure_ratio", "repeated")},
     }
     return {key: value for key, value in numbers.items() if value is not None}
 

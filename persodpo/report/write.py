@@ -94,8 +94,9 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     Args:
         sources: What they are made of.
         params: All parameters.
-        folder: Gets `table1.md`, `comparison.md`, `audit.md`, `metrics.json` (per candidate its
-            headline), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and `report.html`.
+        folder: Gets `table1.md`, `comparison.md`, `audit.md`, `metrics.json` (at most ten numbers
+            per candidate), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and
+            `report.html`.
     """
     results = sources.results
     summaries = summarise_all(results, params.sample.max_words)

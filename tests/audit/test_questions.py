@@ -27,7 +27,7 @@ PROMPTS = [
     for n in range(100, 130)
 ]
 OPPOSITES = [
-    Opposite(dialogue=p.id, persona=p.persona, answer=p.golden_answer, sentence=0,
+    Opposite(dialogue=p.id, persona=p.persona, turns=p.turns, answer=p.golden_answer, sentence=0,
              opposite=f"I hate {p.id[1:]}0.", way="antonym")
     for p in PROMPTS[:20]
 ]  # fmt: skip
@@ -92,6 +92,13 @@ def test_a_metric_that_sees_passes_and_others_are_flagged(findings):
     assert any("same value for every answer" in reason for reason in flags["constant"])
     assert any("follows the answer's length" in reason for reason in flags["length"])
     assert any("wrong way round" in reason for reason in flags["backwards"])
+
+
+def test_a_metric_that_looks_at_persona_and_turns_is_asked_about_opposites():
+    """The opposites bring their turns along."""
+    questions = ask(PROMPTS, OPPOSITES, 3, 0)
+    for side in (questions["opposites"].higher, questions["opposites"].lower):
+        assert [case.prompt.turns for case in side] == [p.turns for p in PROMPTS[:20]]
 
 
 def test_what_is_counted(findings):

@@ -83,6 +83,8 @@ def round_of(row):
         for k, u in enumerate(entry["utterance"], start=1)
         if u[f"dialogue{k}"][-1] == row["answer"]
     ]
+    turns = entry["utterance"][-1][f"dialogue{len(entry['utterance'])}"]
+    assert row["turns"] == turns[: turns.index(row["answer"])]
     return entry, round_
 
 
