@@ -12,14 +12,21 @@ from transformers import AutoModelForCausalLM
 from workspace import change_params
 
 from persodpo.pair.scoring import Bounds, Scale
-from persodpo.records import Evaluated, Response, Score, write_rows
+from persodpo.records import Evaluated, Response, Score, write_rows, write_text
 from persodpo.runner import ARTIFACTS, write_json
 
 METHOD = "persodpo"
 POLICY = ARTIFACTS / f"policies/{METHOD}"
 HUB, REVISION = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-PAIRS = {"pool": {"responses": 24, "valid": 17, "missing_values": 0},
+PAIRS = {"pool": {"responses": 24, "valid": 17, "missing_values": 0}, "values": {}, "excess": [],
          "persodpo": {"pairs": 31, "prompts": 6}, "dpo": {"pairs": 12, "prompts": 5}}  # fmt: skip
+FINDINGS = """\
+metric,question,measure,value,low,high,n,clusters,verdict
+c,persona,auc,0.9,0.8,0.95,8,4,sees it
+p,persona,auc,0.6,0.4,0.75,8,4,doesn't see it
+"""
+# A value of each of the default's metrics.
+VALUES = {"coh": 0.4, "c": 1.0, "ue": 0.0, "p": 0.8765, "rouge": 0.2, "golden": 0.5, "use": 0.1}
 
 
 def set_base(name, revision=None):
@@ -41,6 +48,7 @@ def make_export_workspace(folder, monkeypatch, tiny_model, prompts):
     write_json(ARTIFACTS / "pairs/metrics.json", PAIRS)
     bounds = {key: Bounds(low=-1.0, high=2.0) for key in ("c", "ue", "p", "coh")}
     write_json(ARTIFACTS / "pairs/scale.json", Scale(bounds=bounds, target=30.0).model_dump())
+    write_text(ARTIFACTS / "audit/findings.csv", FINDINGS)
     write_json(ARTIFACTS / f"training/{METHOD}.json", {"pairs": 31, "steps": 6, "loss": 0.654321})
 
 
@@ -67,7 +75,7 @@ def evaluate(name, prompts):
         response=Response(id=p.id, raw="", words=3, seconds=0.5, prompt_tokens=9, request_key=None,
                           completion_tokens=5, finish_reason="json", served_model=None,
                           system_fingerprint=None, **answer),
-        score=Score(id=p.id, values={"c": 1.0, "ue": 0.0, "p": 0.8765, "coh": 0.4}, **answer),
+        score=Score(id=p.id, values=VALUES, **answer),
     ) for p in prompts]  # fmt: skip
     write_rows(ARTIFACTS / f"evaluations/{name}.jsonl", rows)
 

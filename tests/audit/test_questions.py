@@ -38,8 +38,12 @@ class Known(Scorer):
 
     kind: Literal["known"] = "known"
     sight: str
+    lower_is_better: bool = False
 
     def metric(self):
+        if self.lower_is_better:
+            return Metric("Known", low=-1, high=1, worst=1, version=1, needs=("persona",),
+                          higher_is_better=False)  # fmt: skip
         needs = ("persona", "last_turn") if self.sight != "turns" else ("last_turn",)
         return Metric("Known", low=-1, high=1, worst=-1, version=1, needs=needs,
                       used_above=0.5, contradicted_below=0)  # fmt: skip
@@ -73,6 +77,7 @@ def findings(tmp_path_factory):
         name: Known(sight=name)
         for name in ("all", "shuffled", "constant", "length", "backwards", "turns")
     }
+    scorers["lower"] = Known(sight="backwards", lower_is_better=True)
     params = AuditParams(others=3, opposites=str(file), seed=0)
     return audit_metrics(PROMPTS, scorers, params, 2048)
 
@@ -92,6 +97,9 @@ def test_a_metric_that_sees_passes_and_others_are_flagged(findings):
     assert any("same value for every answer" in reason for reason in flags["constant"])
     assert any("follows the answer's length" in reason for reason in flags["length"])
     assert any("wrong way round" in reason for reason in flags["backwards"])
+    # the same values of a metric whose lower ones are the better ones
+    assert "lower" not in flags
+    assert one(findings, "lower", "persona")["value"] == 1
 
 
 def test_a_metric_that_looks_at_persona_and_turns_is_asked_about_opposites():

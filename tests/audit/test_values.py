@@ -54,6 +54,15 @@ def test_few_different_values_are_no_repeats(values, random):
     assert repeats([0.0] * len(values)) is None
 
 
+def test_a_share_that_is_hardly_above_chance_is_no_repeat():
+    """However sure it is with many values."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 3, 20_000).astype(float)
+    places = rng.choice(np.arange(5, 20_000), 800, replace=False)
+    values[places] = values[places - 5]
+    assert repeats(values.tolist()) is None
+
+
 def test_the_order_of_a_published_file():
     assert in_file_order(["valid-10", "valid-2", "valid-1"]).tolist() == [2, 1, 0]
     assert in_file_order(["b", "a"]).tolist() == [0, 1]

@@ -69,6 +69,23 @@ def test_c_of_each_sentence():
 
 
 @pytest.mark.parametrize(
+    ("labels", "c", "ue"),
+    [
+        ("en", 0.6, 1),  # some sentence entails, none contradicts
+        ("nn", 0.3, 0),
+        ("ec", -0.8, 0),  # a contradiction outweighs any use
+        ("cc", -0.8, 0),
+    ],
+)
+def test_any_persona_sentence(labels, c, ue):
+    judge = Says(**dict(zip("xy", labels, strict=True)), r="n")
+    asked = [prompt("xy")]
+    assert score_consistency(asked, ["a"], judge, "any") == [c]
+    assert score_entailment(asked, ["a"], judge, "any", "golden_answer") == [ue]
+    assert score_consistency([prompt(())], ["a"], judge, "any") == [None]
+
+
+@pytest.mark.parametrize(
     ("persona", "golden_answer", "last", "by_golden", "by_turn"),
     [("e", "e", "n", 2, 1), ("e", "n", "e", 1, 2), ("e", "c", "c", 1, 1), ("n", "e", "e", 0, 0)],
 )
@@ -90,9 +107,10 @@ def test_what_the_other_judges_are_shown():
 
     asked = [prompt(["A.", "B."], ["one", "two", "three"])] * 2
     assert score_embedding(asked, ["x", "y"], judge, "last_turn") == [0, None]
+    assert score_embedding(asked, ["x", "y"], judge, "golden_answer") == [0, None]
     assert score_persona_distance(asked, ["x", "y"], judge) == [0, None]  # no nearness below none
     assert score_unieval_coherence(asked, ["x", "y"], judge) == [-0.5, None]
-    assert shown[::2] == [("three", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
+    assert shown[::2] == [("three", "x"), ("r", "x"), ("A. B.", "x"), ("x", "one", "two", "three")]
 
 
 def test_every_metric_is_declared():
@@ -212,9 +230,9 @@ def test_no_model_is_loaded_for_what_is_known(prompts, monkeypatch):
     for module in (nli.NliJudge, embeddings.EmbeddingJudge, word_vectors.WordVectorJudge):
         monkeypatch.setattr(module, "__init__", lambda *_: pytest.fail("it was loaded"))
     assert score(prompts, rows[::-1])[::-1] == first
-    # C of each sentence asks what joint C didn't
+    # joint C asks what C of each sentence didn't
     with pytest.raises(pytest.fail.Exception):
-        score(prompts, rows, changed("c", aggregate="mean"))
+        score(prompts, rows, changed("c", aggregate="joint"))
 
 
 @pytest.mark.slow
@@ -232,7 +250,9 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
 
         monkeypatch.setattr(judge, "__init__", load)
     rows = [response(p.golden_answer, p.id) for p in prompts]
-    every = ["EmbeddingJudge", "NliJudge", "NliJudge", "WordVectorJudge"]
+    # of Coh; of C; of UE and the use of the persona, with two models; of P; of the likeness
+    every = ["EmbeddingJudge", "NliJudge", "NliJudge", "EmbeddingJudge", "WordVectorJudge",
+             "EmbeddingJudge"]  # fmt: skip
     for seed, labels, number, expected in [
         (0, None, 1, every),
         (0, None, 1, []),
