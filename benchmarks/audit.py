@@ -10,6 +10,7 @@ The embedded dialogues are in this repository; published prompts and values are 
 """
 
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from persodpo.records import Prompt
 from persodpo.report.audit import audit_table
 from persodpo.report.tables import markdown
 from persodpo.sample import sample_prompts
+from persodpo.sample.readers import read_dialogues
 from persodpo.score import Metric, Scorer, declared_metrics
 from persodpo.workflow import load_params
 
@@ -31,21 +33,20 @@ Focus = Annotated[
     int | None, typer.Option(help="So many published validation prompts in the place of ours.")
 ]
 BATCH_TOKENS = 2048
-# So many validation dialogues are embedded.
-EMBEDDED = 32
 
 
 def validation_prompts(focus: int | None) -> list[Prompt]:
     """All embedded validation dialogues, or so many published ones, as the stage draws them."""
     sample = load_params().sample
-    changes: dict[str, object] = {"n_train": 1, "n_valid": EMBEDDED, "overlap": "leave_out"}
-    if focus is not None:
+    changes: dict[str, object] = {"n_train": 1, "max_words": 110, "overlap": "leave_out"}
+    if focus is None:
+        changes["n_valid"] = len(read_dialogues(Path(sample.valid_file)))
+    else:
         folder = need(FOCUS_LOGS / "prompts")
         changes |= {
             "train_file": str(folder / "train.csv"),
             "valid_file": str(folder / "valid.csv"),
             "n_valid": focus,
-            "max_words": 110,
         }
     return sample_prompts(sample.model_copy(update=changes))[1]
 

@@ -242,13 +242,16 @@ def read_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> list
         mend: What to do about a mistake in it, for messages; None for a file that a stage writes.
 
     Raises:
-        UserError: The file is missing, or a line is not a row of that type.
+        UserError: The file is missing or no UTF-8 text, or a line is not a row of that type.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError as error:
         fetch = "run the stage that writes it (dvc repro) or fetch it (dvc pull)"
         raise UserError(f"{path}: there is no such file; {mend or fetch}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        again = "run the stage that writes it again"
+        raise UserError(f"{path}: can't be read ({error}); {mend or again}.") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if line:

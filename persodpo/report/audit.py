@@ -17,12 +17,13 @@ answer under its own persona, and under another dialogue's. Turns: after its own
 another dialogue's. Sentences: with a persona sentence that it uses, and with one that it doesn't;
 F1 by the metric's own threshold. Opposites: with a persona sentence that it uses, and with that
 sentence's opposite, written by hand; contradictions called is the share of the second that the
-metric calls contradictions, called falsely that of the first, and sample's called that of the
-sample's golden answers, falsely, too. Echo: a golden answer, and the persona itself given back as
-the answer; below .5 a model can please the metric by repeating the persona. Commonest: the share
-of all these with the commonest value. Length: rank correlation with the number of words. Square
-brackets: 95 % intervals over dialogues. A metric passes if it tells what it looks at (persona,
-turns, and opposites if it calls contradictions), isn't constant and isn't length."""
+metric calls contradictions, called falsely that of the first; golden answers called: the share of
+the sample's golden answers that it calls so under their own persona, falsely, too. Echo: a golden
+answer, and the persona itself given back as the answer; below .5 a model can please the metric by
+repeating the persona. Commonest: the share of all these with the commonest value. Length: rank
+correlation with the number of words. Square brackets: 95 % intervals over dialogues. A metric
+passes if it tells what it looks at (persona, turns, and opposites if it calls contradictions),
+isn't constant and isn't length."""
 # The columns: their titles, and the question and measure of their findings.
 COLUMNS = {
     "Persona": ("persona", "auc"),
@@ -32,7 +33,7 @@ COLUMNS = {
     "Opposites": ("opposites", "auc"),
     "Contradictions called": ("opposites", "called"),
     "called falsely": ("opposites", "called falsely"),
-    "Sample's called": ("values", "called falsely"),
+    "Golden answers called": ("values", "called falsely"),
     "Echo": ("echo", "auc"),
     "Commonest": ("values", "commonest"),
     "Length": ("values", "words"),

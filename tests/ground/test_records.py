@@ -34,6 +34,16 @@ def test_a_missing_file_names_the_way_out(tmp_path):
         read_rows(tmp_path / "rows.jsonl", Prompt)
 
 
+@pytest.mark.parametrize("mend", [None, "name another file"])
+def test_what_is_no_text_is_one_sentence(tmp_path, mend):
+    (tmp_path / "latin.jsonl").write_bytes('{"id": "é"}'.encode("latin-1"))
+    for path in (tmp_path / "latin.jsonl", tmp_path):
+        with pytest.raises(UserError) as caught:
+            read_rows(path, Prompt, mend)
+        assert str(caught.value).startswith(f"{path}: can't be read (")
+        assert str(caught.value).endswith(f"; {mend or 'run the stage that writes it again'}.")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")

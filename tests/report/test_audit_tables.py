@@ -22,6 +22,7 @@ FINDINGS = pd.DataFrame(
         ("c", "persona", "auc", 0.9, 0.85, 0.95, 48, 12, "sees it"),
         ("c", "opposites", "auc", 0.6, 0.45, 0.7, 226, 32, "doesn't see it"),
         ("c", "opposites", "called", 0.3, 0.2, 0.4, 113, 32, ""),
+        ("c", "values", "called falsely", 0.125, 0.0, 0.25, 12, 12, ""),
         ("c", "values", "with p", 0.5, 0.1, 0.8, 12, 12, ""),
         ("p", "persona", "auc", 0.4, 0.2, 0.49, 48, 12, "wrong way round"),
         ("p", "opposites", "auc", 0.5, 0.4, 0.6, 226, 32, "doesn't see it"),
@@ -37,6 +38,9 @@ def test_the_table_has_what_was_asked():
     assert list(table.index) == ["C", "P", "Gap"]  # nothing was found about published values
     assert table.loc["C", "Persona"] == "0.90 [0.85, 0.95]"
     assert table.loc["Gap", "Persona"] == ""
+    # of the opposites, and of the sample
+    assert table.loc["C", "Contradictions called"] == "0.30 [0.20, 0.40]"
+    assert table.loc["C", "Golden answers called"] == "0.12 [0.00, 0.25]"
     assert "Turns" not in table.columns
     # the last one isn't asked anything, so nothing is known of it
     assert table["Passes"].tolist() == ["no", "no", "not asked"]
