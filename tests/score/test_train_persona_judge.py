@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from test_nli import captions, params
 from tiny_models import make_bert
 
@@ -13,8 +15,10 @@ from persodpo.records import read_rows
 from persodpo.score.consistency import Consistency
 from persodpo.score.entailment import Entailment
 from persodpo.score.judges.persona import CONFIG_KEY
+from persodpo.score.train_nli import persona_judge
 from persodpo.score.train_nli.params import PersonaJudgeParams, load_nli_params
 from persodpo.score.train_nli.persona_judge import (
+    contradiction_threshold,
     fit_relatedness,
     measure_held_out,
     train_persona_judge,
@@ -119,6 +123,19 @@ def test_what_is_measured():
     assert 0.5 < found["sentences_auc"] < 1
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.floats(0, 0.5))
+def test_no_more_answers_are_called_than_may_be(highest, share):
+    threshold = contradiction_threshold(highest, share)
+    assert 0.5 <= threshold < 1
+    if max(highest) < 1 - 1e-6:
+        assert np.mean(np.array(highest) > threshold) <= share
+    # and none lower would do: with the next value below it more were called
+    below = [value for value in highest if value < threshold]
+    if below and threshold > 0.5:
+        n_above = sum(value > max(below) for value in highest)
+        assert n_above > share * (len(highest) - 1) - 1e-9
+
+
 def test_files_are_read_and_mistakes_reported(tmp_path):
     rounds = read_rounds(ROOT / "data/focus/train.json")
     assert len({each.dialogue for each in rounds}) == 64
@@ -162,11 +179,23 @@ def test_a_judge_from_end_to_end(tmp_path, monkeypatch):
     )  # fmt: skip
     assert isinstance(settings, PersonaJudgeParams)
     folder = tmp_path / "models/judge"
+    # a random classifier is sure of nothing, so that its own threshold would be the lowest
+    asked = {}
+
+    def threshold(highest, share):
+        asked[share] = len(highest)
+        return 0.77
+
+    monkeypatch.setattr(persona_judge, "contradiction_threshold", threshold)
     numbers = train_persona_judge(settings, start, tmp_path, folder)
     assert set(numbers["trained_on"]) == {"contradiction", "neutral", "entailment"}
     assert 0 <= numbers["called_falsely"] <= 1
     fitted = json.loads((folder / "config.json").read_text())[CONFIG_KEY]
     assert fitted["encoder"] == settings.encoder
+    assert fitted["threshold"] == 0.77
+    # of each held-out answer its own persona and others'
+    assert asked.keys() == {settings.false_contradictions}
+    assert asked[settings.false_contradictions] > 0.3 * len(ROUNDS)
     assert {name: numbers[name] for name in ("slope", "midpoint", "nearest", "threshold")} == {
         name: fitted[name] for name in ("slope", "midpoint", "nearest", "threshold")
     }

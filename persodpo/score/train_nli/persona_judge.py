@@ -156,8 +156,23 @@ def _fit_settings(
         for persona in [each.persona, *_other_personas(each, held_out, rng)]
     ]
     highest = [max(p[0] for p in of_answer) for of_answer in _ask(judge(settings), asked)]
-    threshold = float(np.quantile(highest, 1 - params.false_contradictions, method="higher"))
-    return settings.model_copy(update={"threshold": min(max(threshold, 0.5), 1 - 1e-6)})
+    threshold = contradiction_threshold(highest, params.false_contradictions)
+    return settings.model_copy(update={"threshold": threshold})
+
+
+def contradiction_threshold(highest: Sequence[float], share: float) -> float:
+    """The lowest threshold, of .5 at least, above which no larger share of answers lies.
+
+    Args:
+        highest: Of each answer the largest P(contradiction) of a persona sentence, none of which
+            it contradicts.
+        share: Of these so many may be called contradictions.
+
+    Returns:
+        The threshold, below 1, so that it has odds.
+    """
+    threshold = float(np.quantile(highest, 1 - share, method="higher"))
+    return min(max(threshold, 0.5), 1 - 1e-6)
 
 
 def fit_relatedness(
