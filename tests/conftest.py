@@ -6,6 +6,7 @@ none.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def transformers_model(name, **changes) -> TransformersModel:
 def openai_model(**changes) -> OpenAIModel:
     values = REMOTE | {"base_url": "http://localhost:1/v1", "api_key_env": None}
     return OpenAIModel(**(values | changes))
+
+
+@pytest.fixture(autouse=True)
+def seeded_weights() -> None:
+    """A test draws the same weights alone, after others, and on each of the processes."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the tests of the export share: a folder that it reads, policies, evaluations, cards."""
 
+import copy
 import json
 import re
 import shutil
@@ -56,8 +57,8 @@ def make_adapter(base, name=None, revision=None):
     """An adapter as the stage train leaves it, one that changes what the model says."""
     model = AutoModelForCausalLM.from_pretrained(base)
     config = LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=8, target_modules="all-linear")
+    torch.manual_seed(1)  # before peft draws the A matrices
     model = get_peft_model(model, config)
-    torch.manual_seed(1)
     for key, weights in model.named_parameters():
         if "lora_B" in key:
             torch.nn.init.normal_(weights, std=0.3)
@@ -92,5 +93,6 @@ def python_blocks(body):
 
 @torch.inference_mode()
 def logits(model, tokenizer):
-    model.eval()
+    """Logits in double precision: they differ by the weights alone, whatever the processor."""
+    model = copy.deepcopy(model).double().eval()
     return model(**tokenizer("Where is this place?", return_tensors="pt")).logits
