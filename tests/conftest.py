@@ -65,6 +65,7 @@ def openai_model(**changes) -> OpenAIModel:
 @pytest.fixture(autouse=True)
 def seeded_weights() -> None:
     """A test draws the same weights alone, after others, and on each of the processes."""
+    # who draws any has imported torch at the top; the others needn't wait for its import
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
