@@ -37,13 +37,15 @@ class Row(BaseModel):
 
 
 class Prompt(Row):
-    """One dialogue, ready to be answered.
+    """One dialogue up to a question, ready to be answered.
 
     Attributes:
-        id: The dialogue's id in its data set, stable across samples.
+        id: Stable across samples: the dialogue's id in its data set, or that with the number of
+            the round.
+        dialogue: The dialogue's id, where each of its rounds may be a prompt; else None.
         persona: The persona sentences of the human speaker.
-        turns: All turns but the last, human and machine alternating; the last
-            of them is the human's question that is to be answered.
+        turns: The turns before the answer, or the last of them, human and machine alternating;
+            the last is the human's question that is to be answered.
         golden_answer: The data set's own answer.
         persona_grounding: For each persona sentence, whether the golden answer uses it; None if
             nobody marked it.
@@ -51,11 +53,17 @@ class Prompt(Row):
     """
 
     id: str
+    dialogue: str | None = None
     persona: list[str]
     turns: list[str]
     golden_answer: str
     persona_grounding: list[bool] | None = None
     text: str
+
+    @property
+    def cluster(self) -> str:
+        """What this prompt has in common with the other prompts of its dialogue."""
+        return self.dialogue or self.id
 
 
 class Answer(Row):

@@ -13,6 +13,7 @@ All are made from golden answers, so that no model writes a text:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ class Opposite(Row):
 
 def golden_cases(prompts: Sequence[Prompt]) -> list[Case]:
     """Each prompt with its golden answer."""
-    return [Case(prompt, prompt.golden_answer, prompt.id) for prompt in prompts]
+    return [Case(prompt, prompt.golden_answer, prompt.cluster) for prompt in prompts]
 
 
 def ask(
@@ -130,21 +131,25 @@ def concerns(metric: Metric) -> list[QuestionName]:
 def _other_prompts(
     prompts: Sequence[Prompt], others: int, seed: int
 ) -> list[tuple[Prompt, Prompt]]:
-    """Each prompt with so many others; each is another's as often as the rest."""
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    return [
-        (prompts[one], prompts[order[(place + step) % len(prompts)]])
-        for place, one in enumerate(order)
-        for step in range(1, min(others, len(prompts) - 1) + 1)
-    ]
+    """Each prompt with so many of other dialogues.
+
+    Where each dialogue gives one prompt, each is another's as often as the rest.
+    """
+    order = np.random.default_rng(seed).permutation(len(prompts)).tolist()
+    pairs = []
+    for place, one in enumerate(order):
+        following = (prompts[other] for other in order[place + 1 :] + order[:place])
+        strangers = (other for other in following if other.cluster != prompts[one].cluster)
+        pairs += [(prompts[one], other) for other in islice(strangers, others)]
+    return pairs
 
 
 def _changed(prompt: Prompt, change: dict[str, list[str]]) -> Case:
-    return Case(prompt.model_copy(update=change), prompt.golden_answer, prompt.id)
+    return Case(prompt.model_copy(update=change), prompt.golden_answer, prompt.cluster)
 
 
 def _echo(prompt: Prompt) -> Case:
-    return Case(prompt, " ".join(prompt.persona), prompt.id)
+    return Case(prompt, " ".join(prompt.persona), prompt.cluster)
 
 
 def _sentences(prompts: Sequence[Prompt]) -> Question:

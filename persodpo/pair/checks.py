@@ -153,18 +153,27 @@ def valid_overlap(train: Sequence[Prompt], valid: Sequence[Prompt]) -> Overlap:
 
     Persona sentences don't count: people of both may like castles.
     """
-    known = frozenset[tuple[str, ...]]().union(*(_runs(prompt) for prompt in train))
+    known = set[tuple[str, ...]]().union(*(_runs(prompt) for prompt in train))
+    by_dialogue: dict[str, set[tuple[str, ...]]] = {}
+    for prompt in valid:
+        by_dialogue.setdefault(prompt.cluster, set()).update(_runs(prompt))
     # a dialogue of short turns alone has no runs, and is close to nothing
-    close = [p.id for p in valid if len((runs := _runs(p)) & known) >= CLOSE * max(len(runs), 1)]
-    return Overlap(len(close) / len(valid), close)
+    close = [
+        id_
+        for id_, runs in by_dialogue.items()
+        if len(runs & known) >= CLOSE * max(len(runs), 1)
+    ]
+    return Overlap(len(close) / len(by_dialogue), close)
 
 
-def _runs(prompt: Prompt) -> frozenset[tuple[str, ...]]:
-    """The 8-grams of a dialogue's turns; a shorter turn, such as a greeting, has none."""
-    found: set[tuple[str, ...]] = set()
-    for text in (*prompt.turns, prompt.golden_answer):
-        found |= {run for run in ngrams(text, OVERLAP) if len(run) == OVERLAP}
-    return frozenset(found)
+def _runs(prompt: Prompt) -> set[tuple[str, ...]]:
+    """The 8-grams of a prompt's turns and answer; a shorter one, such as a greeting, has none."""
+    return {
+        run
+        for text in (*prompt.turns, prompt.golden_answer)
+        for run in ngrams(text, OVERLAP)
+        if len(run) == OVERLAP
+    }
 
 
 # What to do about each,

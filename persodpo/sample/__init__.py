@@ -4,7 +4,8 @@ In: the files of `sample.train_file` and `sample.valid_file`. Out: `Prompt` rows
 
     readers.py  the dialogues of a file: focus.py (FoCUS's JSON), plain.py (JSON lines),
                 published.py (the paper's prompts); dialogue.py what all of them check
-    draw.py     which dialogues are drawn, and none of both splits
+    rounds.py   the rounds of a dialogue, each of which may be a prompt
+    draw.py     which rounds are drawn, and no dialogue of both splits
 """
 
 from persodpo.sample.draw import sample_prompts

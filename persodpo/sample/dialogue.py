@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class Dialogue:
         golden_answer: The machine's last turn.
         persona_grounding: For each persona sentence, whether the golden answer uses it; None if
             nobody marked it.
+        earlier_grounding: The same of the machine's earlier turns, one after the other; empty if
+            nobody marked any.
     """
 
     id: str
@@ -27,6 +30,7 @@ class Dialogue:
     turns: tuple[str, ...]
     golden_answer: str
     persona_grounding: tuple[bool, ...] | None = None
+    earlier_grounding: tuple[tuple[bool, ...] | None, ...] = ()
 
 
 def check_dialogue(
@@ -37,6 +41,7 @@ def check_dialogue(
     golden_answer: Any,
     names: tuple[str, str, str],
     persona_grounding: Any = None,
+    earlier_grounding: Sequence[Any] = (),
 ) -> Dialogue:
     """Check the parts of one dialogue.
 
@@ -49,6 +54,7 @@ def check_dialogue(
         names: What the file calls persona, turns and answer, for messages.
         persona_grounding: What should be a list of true and false, one per persona sentence; None
             if the file has none.
+        earlier_grounding: The same of each of the machine's earlier turns.
 
     Raises:
         UserError: One of them is missing, empty or of another type.
@@ -72,22 +78,27 @@ def check_dialogue(
                     f"{place}: {part} of {name!r} has half of a surrogate pair (\\ud800...), "
                     "which is no character; write the character itself."
                 )
-    if persona_grounding is not None and (
-        not isinstance(persona_grounding, list)
-        or len(persona_grounding) != len(persona)
-        or not all(isinstance(mark, bool) for mark in persona_grounding)
-    ):
-        raise UserError(
-            f"{place}: 'persona_grounding' must be a list of {len(persona)} times true or false, "
-            "one per sentence of the persona; leave it out if the sentences weren't marked."
-        )
     return Dialogue(
         id=id_,
         persona=tuple(sentence.strip() for sentence in persona),
         turns=tuple(turn.strip() for turn in turns),
         golden_answer=golden_answer.strip(),
-        persona_grounding=None if persona_grounding is None else tuple(persona_grounding),
+        persona_grounding=_marks(place, persona_grounding, len(persona)),
+        earlier_grounding=tuple(_marks(place, marks, len(persona)) for marks in earlier_grounding),
     )
+
+
+def _marks(place: str, marks: Any, n: int) -> tuple[bool, ...] | None:
+    """Which of n persona sentences an answer uses."""
+    if marks is None:
+        return None
+    is_list = isinstance(marks, list) and len(marks) == n
+    if not is_list or not all(isinstance(mark, bool) for mark in marks):
+        raise UserError(
+            f"{place}: 'persona_grounding' must be a list of {n} times true or false, "
+            "one per sentence of the persona; leave it out if the sentences weren't marked."
+        )
+    return tuple(marks)
 
 
 def _has_surrogate(text: str) -> bool:

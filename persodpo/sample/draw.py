@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from persodpo.config.sample import SampleParams
@@ -10,37 +11,38 @@ from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
 from persodpo.sample.dialogue import Dialogue
 from persodpo.sample.readers import read_dialogues
+from persodpo.sample.rounds import Round, rounds_of
 
 
 def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
     """Draw the training and validation prompts.
 
-    Dialogues whose own last answer has more than `max_words` words are left out, as the paper's
-    authors did in their prompts. A draw depends on the seed and the dialogues' ids only:
-    not on their order in the file, and a larger draw holds the smaller one, so
-    raising `n_train` adds prompts and replaces none. (Where `overlap` is `leave_out`, a
-    validation prompt that becomes a training prompt is replaced.)
+    Rounds whose own answer has more than `max_words` words are left out, as the paper's authors
+    did in their prompts. A draw depends on the seed and the dialogues' ids only: not on their order
+    in the file, and a larger draw holds the smaller one, so raising `n_train` adds prompts and
+    replaces none. (Where `overlap` is `leave_out`, a validation prompt whose dialogue becomes one
+    of the training is replaced.) No dialogue gives a second prompt before each has given one.
 
     Returns:
         The training and the validation prompts, each in the order of the draw.
 
     Raises:
         UserError: A file is not as it should be (see `persodpo.sample.readers`), has too few
-            dialogues, or a dialogue stands in both samples and `overlap` is `refuse`.
+            rounds, or a dialogue stands in both samples and `overlap` is `refuse`.
     """
     ranked = _ranked(Path(params.train_file), "", params)
     train = _draw(ranked, params.n_train, "train", params)
     # Ids of published prompts are row numbers; a validation prompt mustn't get a training row's
     # published response.
     ranked = _ranked(Path(params.valid_file), "valid-", params)
-    duplicate_of = _duplicate_finder(train)
+    duplicate_of = _duplicate_finder([each.dialogue for each in train])
     if params.overlap == "leave_out":
-        ranked = [dialogue for dialogue in ranked if duplicate_of(dialogue) is None]
+        ranked = [each for each in ranked if duplicate_of(each.dialogue) is None]
     valid = _draw(ranked, params.n_valid, "valid", params)
-    for dialogue in valid:
-        if duplicate := duplicate_of(dialogue):
+    for each in valid:
+        if duplicate := duplicate_of(each.dialogue):
             raise UserError(
-                f"{params.valid_file}, dialogue {dialogue.id!r}: it also stands in "
+                f"{params.valid_file}, dialogue {each.dialogue.id!r}: it also stands in "
                 f"{params.train_file} (dialogue {duplicate.id!r}), and no model is evaluated on "
                 "what it was trained on; take it out of one of the two, or set sample.overlap to "
                 "leave_out."
@@ -48,21 +50,28 @@ def sample_prompts(params: SampleParams) -> tuple[list[Prompt], list[Prompt]]:
     return _to_prompts(train, params), _to_prompts(valid, params)
 
 
-def _ranked(path: Path, row_prefix: str, params: SampleParams) -> list[Dialogue]:
-    """The dialogues of a file that may be drawn, in the order of the draw."""
+def _ranked(path: Path, row_prefix: str, params: SampleParams) -> list[Round]:
+    """The rounds of a file that may be drawn, in the order of the draw."""
     fitting = [
-        dialogue
-        for dialogue in read_dialogues(path, row_prefix)
-        if len(dialogue.golden_answer.split()) <= params.max_words
+        [
+            each
+            for each in rounds_of(dialogue, params.rounds)
+            if len(each.golden_answer.split()) <= params.max_words
+        ]
+        for dialogue in sorted(
+            read_dialogues(path, row_prefix), key=lambda one: _rank(one.id, params.seed)
+        )
     ]
-    return sorted(fitting, key=lambda dialogue: _rank(dialogue.id, params.seed))
+    by_dialogue = [sorted(each, key=lambda one: _rank(one.id, params.seed)) for each in fitting]
+    return [each for place in zip_longest(*by_dialogue) for each in place if each is not None]
 
 
-def _draw(ranked: Sequence[Dialogue], n: int, split: str, params: SampleParams) -> list[Dialogue]:
+def _draw(ranked: Sequence[Round], n: int, split: str, params: SampleParams) -> list[Round]:
     if len(ranked) < n:
         file = params.train_file if split == "train" else params.valid_file
+        what = "dialogues" if params.rounds == "last" else "rounds"
         raise UserError(
-            f"{file}: it has {len(ranked)} dialogues that may be drawn (their last answer has at "
+            f"{file}: it has {len(ranked)} {what} that may be drawn (their last answer has at "
             f"most {params.max_words} words), fewer than the {n} of sample.n_{split}; lower "
             f"sample.n_{split} in params.yaml."
         )
@@ -81,18 +90,22 @@ def _duplicate_finder(train: Sequence[Dialogue]) -> Callable[[Dialogue], Dialogu
     return lambda dialogue: by_id.get(dialogue.id) or by_turns.get(dialogue.turns)
 
 
-def _to_prompts(dialogues: Sequence[Dialogue], params: SampleParams) -> list[Prompt]:
-    return [
-        Prompt(
-            id=dialogue.id,
-            persona=list(dialogue.persona),
-            turns=list(dialogue.turns),
-            golden_answer=dialogue.golden_answer,
-            persona_grounding=_as_list(dialogue.persona_grounding),
-            text=render_prompt(dialogue.persona, dialogue.turns, params.max_words),
+def _to_prompts(rounds: Sequence[Round], params: SampleParams) -> list[Prompt]:
+    prompts = []
+    for each in rounds:
+        persona, turns = each.dialogue.persona, each.turns[-(params.max_turns or 0) :]
+        prompts.append(
+            Prompt(
+                id=each.id,
+                dialogue=each.dialogue.id if params.rounds == "all" else None,
+                persona=list(persona),
+                turns=list(turns),
+                golden_answer=each.golden_answer,
+                persona_grounding=_as_list(each.persona_grounding),
+                text=render_prompt(persona, turns, params.max_words),
+            )
         )
-        for dialogue in dialogues
-    ]
+    return prompts
 
 
 def _as_list(marks: tuple[bool, ...] | None) -> list[bool] | None:

@@ -3,11 +3,12 @@
 A file is one object whose list `data` holds, per dialogue, `dialogID`, `persona` (five
 sentences) and `utterance`: entry k of it has a list `dialoguek` with all turns so far, human
 and machine in turn, so the last entry holds the whole dialogue. Its `persona_grounding` marks
-which persona sentences the last answer uses. Other keys are passed over.
+which persona sentences that entry's answer uses. Other keys are passed over.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from persodpo.errors import UserError
 from persodpo.sample.dialogue import Dialogue, check_dialogue, parse_json, read_id
@@ -47,4 +48,9 @@ def read_focus(path: Path, text: str) -> Iterator[Dialogue]:
             turns[-1],
             names=("persona", key, key),
             persona_grounding=utterances[-1].get("persona_grounding"),
+            earlier_grounding=[_grounding(each) for each in utterances[:-1]],
         )
+
+
+def _grounding(utterance: Any) -> Any:
+    return utterance.get("persona_grounding") if isinstance(utterance, dict) else None

@@ -161,3 +161,15 @@ def test_bad_files_of_opposites_are_reported(tmp_path, text, message):
         (tmp_path / "o.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
         read_opposites(tmp_path / "o.jsonl")
+
+
+def test_another_prompt_is_one_of_another_dialogue():
+    """Two rounds of a dialogue share its persona, and are one cluster."""
+    rounds = [p.model_copy(update={"dialogue": f"d{n // 3}"}) for n, p in enumerate(PROMPTS)]
+    by_answer = {p.golden_answer: p.dialogue for p in rounds}
+    by_persona = {tuple(p.persona): p.dialogue for p in rounds}
+    question = ask(rounds, [], 4, 0)["persona"]
+    assert len(question.lower) == 4 * len(rounds)
+    assert {case.cluster for case in question.higher} == {f"d{n}" for n in range(10)}
+    for case in question.lower:
+        assert case.cluster == by_answer[case.answer] != by_persona[tuple(case.prompt.persona)]

@@ -158,7 +158,14 @@ def test_validation_dialogues_in_the_training_data():
     other = prompt(turns=["Hello there."], golden_answer="Nobody knows, the papers were all lost "
                    "when the town hall burnt.")  # fmt: skip
     greeting = prompt(turns=["Hello there."], golden_answer="Hi.")
-    assert valid_overlap(train, [other, same, other, other]) == (0.25, ["same"])
+    others = [other.model_copy(update={"id": id_}) for id_ in "abc"]
+    assert valid_overlap(train, [others[0], same, *others[1:]]) == (0.25, ["same"])
+    # by dialogues, whatever number of prompts each gives
+    rounds = [
+        each.model_copy(update={"dialogue": name})
+        for each, name in ((others[0], "d"), (same, "d"), (others[1], "e"), (others[2], "e"))
+    ]
+    assert valid_overlap(train, rounds) == (0.5, ["d"])
     assert valid_overlap(train, [greeting]) == (0.0, [])
     # a persona isn't what is evaluated
     assert valid_overlap([prompt(persona=[text])], [prompt(persona=[text])]).share == 0.0

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,8 +79,12 @@ def test_both_formats_give_the_same_dialogues(rows, tmp_path_factory):
         )
         for i, persona, marks, turns, answer in rows
     ]
-    assert read_dialogues(focus) == expected
+    of_focus = read_dialogues(focus)
+    assert [replace(dialogue, earlier_grounding=()) for dialogue in of_focus] == expected
     assert read_dialogues(plain) == expected
+    for dialogue in of_focus:
+        unmarked = (False,) * len(dialogue.persona)
+        assert dialogue.earlier_grounding == (unmarked,) * (len(dialogue.turns) // 2)
 
 
 @given(data=st.binary(max_size=300), name=st.sampled_from(["a.json", "a.jsonl"]))
