@@ -190,13 +190,13 @@ def changes() -> None:
         table, sets = pair_sets(responses, params, how, which)
         ours = keys(sets["persodpo"], table, params)
         first = ours if first is None else first
-        numbers = pair_metrics(sets["persodpo"], table, params.train.weight_temperature)
+        numbers = pair_metrics(sets["persodpo"], table)
         rows.append({
             "change": name, "dpo": len(sets["dpo"]), "persodpo": len(ours),
             "of the released": len(ours & first), "prompts": numbers["prompts"],
             "words chosen": numbers["words_chosen"], "words rejected": numbers["words_rejected"],
             "rejected invalid": numbers["rejected_invalid"],
-            "margin": numbers["margin"]["median"], "weight": numbers["weight"]["median"],
+            "margin": numbers["margin"]["median"],
         })  # fmt: skip
     typer.echo(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".2f", intfmt=","))
     logs = original_pairs.read_logs(published.FOCUS_LOGS)

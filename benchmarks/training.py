@@ -29,7 +29,7 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
 from persodpo.config.models import TransformersModel
-from persodpo.config.train import MethodParams, TrainParams
+from persodpo.config.train import PairMethod, TrainParams
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import device, device_name, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.pair.pairing import pair_rows, pair_texts
@@ -40,6 +40,7 @@ from persodpo.train.collator import PromptCollator
 from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import training_rows
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
+from persodpo.train.weighting import weigh
 from persodpo.workflow.params import load_params
 
 sys.path.append("tests")
@@ -78,11 +79,12 @@ def settings(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(shipped | values | changes)
 
 
-def method(**changes: Any) -> MethodParams:
-    """Weighted DPO at a small learning rate."""
-    values = {"pairs": "persodpo", "loss": "sigmoid", "weight": "score", "sft_weight": 0.0,
+def method(**changes: Any) -> PairMethod:
+    """Weighted DPO from the base at a small learning rate."""
+    values = {"start": "base", "data": "persodpo", "loss": "sigmoid", "weight": "score",
+              "weight_temperature": 1.0, "weight_normalisation": "none", "sft_weight": 0.0,
               "learning_rate": 1e-4}  # fmt: skip
-    return MethodParams.model_validate(values | changes)
+    return PairMethod.model_validate(values | changes)
 
 
 def config(folder: Path, dtype: torch.dtype, **changes: Any) -> DPOConfig:
@@ -104,7 +106,7 @@ def our_trainer(
     params = settings(batch_size=prompts_at_once)
     tokenizer = load_tokenizer(SMOLLM2, None, KEY)
     template = ChatTemplate(tokenizer, DATE, None, KEY)
-    rows = training_rows(pairs, prompts, method(weight="none"), params, BASE, template, MAX_WORDS)
+    rows = training_rows(pairs, prompts, params, BASE, template, MAX_WORDS)
     model = load_causal_lm(SMOLLM2, None, KEY, dtype)
     collator = PromptCollator(tokenizer.pad_token_id)
     with torch.autocast(device().type, torch.bfloat16, enabled=dtype is torch.bfloat16):
@@ -115,8 +117,7 @@ def our_trainer(
         collator=collator,
         plan=plan_passes(train, "prompts", prompts_at_once, 1, 1, 0),
         steps=steps_per_epoch(train, "prompts", prompts_at_once),
-        loss="sigmoid",
-        sft_weight=0.0,
+        method=method(weight="none"),
         model=model,
         args=config(cache, dtype, **PLANNED),
         processing_class=tokenizer,
@@ -306,12 +307,11 @@ def weight(prompts: int = 3) -> None:
              f"{abs(found['even'][0] - theirs):.1e}")  # fmt: skip
     params = settings()
     template = ChatTemplate(load_tokenizer(SMOLLM2, None, KEY), DATE, None, KEY)
+    unweighted = training_rows(pairs, prompt_rows, params, BASE, template, MAX_WORDS)
     rows = {
-        name: [asdict(pair) for row in training_rows(
-            pairs, prompt_rows, method(weight=name), params, BASE, template, MAX_WORDS
-        ) for pair in row.pairs]
+        name: [asdict(pair) for row in weigh(unweighted, method(weight=name)) for pair in row.pairs]
         for name in ("score", "none")
-    }  # fmt: skip
+    }
     differ = {
         key for one, two in zip(rows["score"], rows["none"], strict=True) for key in one
         if one[key] != two[key]

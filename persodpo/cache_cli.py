@@ -8,7 +8,15 @@ import typer
 
 from persodpo.config.models import SampledModel
 from persodpo.errors import UserError
-from persodpo.generate import AnswerCache, Damaged, Entry, Line, make_caller, sample_request
+from persodpo.generate import (
+    AnswerCache,
+    Damaged,
+    Entry,
+    Line,
+    answering_model,
+    make_caller,
+    sample_request,
+)
 from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
 from persodpo.runner import ARTIFACTS
 from persodpo.workflow import Params, load_params
@@ -139,12 +147,13 @@ def _seed(
     cache: AnswerCache,
 ) -> None:
     """Take over the responses of one model to the prompts of one split."""
-    model = params.models[key]
+    asked = answering_model(key, params.models, params.train.model, ARTIFACTS)
+    model = asked.model
     if not isinstance(model, SampledModel):
         return
     prompts = {p.id: p for p in read_rows(ARTIFACTS / f"prompts/{split}.jsonl", Prompt)}
     answered = [response for response in responses if response.id in prompts]
-    requests = make_caller(key, model, params.generate).requests(
+    requests = make_caller(asked.weights_key, model, params.generate, asked.policy).requests(
         [prompts[response.id] for response in answered], params.sample.max_words
     )
     taken = 0

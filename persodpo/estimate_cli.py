@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from persodpo.config.models import SampledModel
-from persodpo.generate import AnswerCache, estimate_model, estimate_texts
+from persodpo.config.models import PolicyModel, SampledModel
+from persodpo.generate import AnswerCache, answering_model, estimate_model, estimate_texts
 from persodpo.records import Evaluated, Prompt, Response, read_rows
 from persodpo.sample import sample_prompts
 from persodpo.workflow import Params
@@ -53,12 +53,20 @@ def estimate_calls(params: Params, artifacts: Path) -> tuple[pd.DataFrame, bool]
         for name in params.train.methods
     ]  # fmt: skip
     cache, limit = AnswerCache(), params.sample.max_words
-    rows = [
-        estimate_model(
-            job.key, params.models[job.key], job.prompts, params.generate, limit, cache, job.samples
-        )._replace(model=job.label)
-        for job in [*pool, *baselines]
-    ]
+    rows = []
+    for job in [*pool, *baselines]:
+        asked = answering_model(job.key, params.models, params.train.model, artifacts)
+        found = estimate_model(
+            asked.weights_key,
+            asked.model,
+            job.prompts,
+            params.generate,
+            limit,
+            cache,
+            job.samples,
+            asked.policy,
+        )
+        rows.append(found._replace(model=job.label))
     assumed = False
     for judge in dict.fromkeys(
         key for each in params.scorers.values() for key in each.model_keys()
@@ -95,7 +103,8 @@ def _answers(
         rows = [row.response for row in read_rows(job.answers, Evaluated)]
     by_request = {(row.id, row.sample): row for row in rows}
     model = params.models[job.key]
-    samples = job.samples or (model.samples if isinstance(model, SampledModel) else 1)
+    own = model.samples if isinstance(model, SampledModel | PolicyModel) else 1
+    samples = job.samples or own
     existing, missing = [], []
     for prompt, sample in itertools.product(job.prompts, range(samples)):
         row = by_request.get((prompt.id, sample))

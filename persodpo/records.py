@@ -209,6 +209,23 @@ class Pair(Row):
     cut_rejected: bool
 
 
+class Demonstration(Row):
+    """A prompt with an answer to learn, in TRL's conversational format.
+
+    Attributes:
+        prompt: The user's message.
+        completion: The answer.
+        prompt_id: The prompt's id.
+        cut: Whether the answer stops where its model was stopped at its most tokens, so that it
+            doesn't end as a turn does.
+    """
+
+    prompt: list[Message]
+    completion: list[Message]
+    prompt_id: str
+    cut: bool
+
+
 RowT = TypeVar("RowT", bound=Row)
 
 

@@ -3,18 +3,17 @@
 Reads   artifacts/prompts/{train,valid}.jsonl, artifacts/responses/<model>.jsonl and
         artifacts/scores/<model>.jsonl of every model of the pool
 Writes  artifacts/scored.jsonl (every response with all its scores), and in artifacts/pairs/
-        {dpo,persodpo}.jsonl, scale.json (what was fitted on the pool), metrics.json, and
-        {wins,scores,lengths,margins,weights}.csv for plots
+        {dpo,persodpo}.jsonl, chosen.jsonl (each prompt's best answer), scale.json (what was fitted
+        on the pool), metrics.json, and {wins,scores,lengths,margins}.csv for plots
 Params  pool, scorers (the metrics' ranges), scoring, pairing, sample.max_words,
-        train.methods (which sets are needed), train.weight_temperature (for the numbers)
+        train.methods.<method>.data (which sets are needed)
 """
-
-from pydantic import PositiveFloat
 
 from persodpo.config import StageParams, read_params
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.sections import WordLimit
 from persodpo.pair import (
+    best_answers,
     check_numbers,
     fit_scale,
     form_pair_sets,
@@ -40,14 +39,13 @@ PAIRS = ARTIFACTS / "pairs"
 class Method(StageParams):
     """What the stage reads of a method."""
 
-    pairs: str
+    data: str
 
 
 class Train(StageParams):
     """What the stage reads of the training."""
 
     methods: dict[str, Method]
-    weight_temperature: PositiveFloat
 
 
 class Params(StageParams):
@@ -69,7 +67,7 @@ def main() -> None:
     pool = read_pool(params.pool, prompts, metrics, ARTIFACTS)
     scale = fit_scale(pool, params.scoring, metrics, params.sample.max_words)
     table = score_table(pool, scale, params.scoring, metrics)
-    needed = {method.pairs for method in params.train.methods.values()}
+    needed = {method.data for method in params.train.methods.values()}
     sets = form_pair_sets(table, params.pairing, needed)
     texts = {which: pair_texts(which, table, params.pairing) for which in sets}
     checks = {
@@ -79,13 +77,13 @@ def main() -> None:
     overlap = valid_overlap(prompts, read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt))
     excess = report_excess(checks, overlap, needed, params.pairing)
 
-    temperature = params.train.weight_temperature
     lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
     write_text(ARTIFACTS / "scored.jsonl", lines)
     write_json(PAIRS / "scale.json", scale.model_dump())
     for which, pairs in sets.items():
         write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts[which], prompts))
-    numbers = {name: pair_metrics(pairs, table, temperature) for name, pairs in sets.items()}
+    write_rows(PAIRS / "chosen.jsonl", best_answers(table, prompts))
+    numbers = {name: pair_metrics(pairs, table) for name, pairs in sets.items()}
     of_pool = {
         "pool": pool_metrics(table, metrics) | {"valid_overlap": overlap.share},
         "values": value_numbers(table, metrics),
@@ -93,7 +91,7 @@ def main() -> None:
     }
     of_sets = {name: numbers[name] | {"checks": checks[name]} for name in sets}
     write_json(PAIRS / "metrics.json", of_pool | of_sets)
-    for name, data in plot_data(sets, table, temperature).items():
+    for name, data in plot_data(sets, table).items():
         write_text(PAIRS / f"{name}.csv", data.to_csv(index=False))
 
 

@@ -1,6 +1,7 @@
-"""train@<method>: fine-tune the base model on a pair set.
+"""train@<method>: fine-tune the base model, or another method's policy.
 
-Reads   artifacts/pairs/{dpo,persodpo}.jsonl, artifacts/prompts/train.jsonl
+Reads   artifacts/pairs/{golden,chosen,dpo,persodpo}.jsonl, artifacts/prompts/train.jsonl,
+        artifacts/policies/<start>/
 Writes  artifacts/policies/<method>/ (a LoRA adapter or a whole model),
         artifacts/training/<method>.csv (the log), artifacts/training/<method>.json (metrics)
 Params  launch, train (without the other methods), generate.date, sample.max_words, and of
@@ -10,8 +11,8 @@ Params  launch, train (without the other methods), generate.date, sample.max_wor
 from persodpo.config import StageParams, read_params
 from persodpo.config.models import ModelParams, TransformersModel
 from persodpo.config.sections import Day, WordLimit
-from persodpo.config.train import TrainParams
-from persodpo.records import Pair, Prompt, read_rows, write_text
+from persodpo.config.train import BASE, SftMethod, TrainParams
+from persodpo.records import Demonstration, Pair, Prompt, read_rows, write_text
 from persodpo.runner import ARTIFACTS, pick, run_stage, write_json
 
 
@@ -39,8 +40,9 @@ def main(method: str) -> None:
 
     base = params.models[params.train.model]
     assert isinstance(base, TransformersModel)  # checked before the stage
+    row_type = Demonstration if isinstance(settings, SftMethod) else Pair
     run = train_policy(
-        read_rows(ARTIFACTS / f"pairs/{settings.pairs}.jsonl", Pair),
+        read_rows(ARTIFACTS / f"pairs/{settings.data}.jsonl", row_type),
         read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt),
         settings,
         params.train,
@@ -48,6 +50,7 @@ def main(method: str) -> None:
         params.sample.max_words,
         params.generate.date,
         ARTIFACTS / f"policies/{method}",
+        None if settings.start == BASE else ARTIFACTS / f"policies/{settings.start}",
     )
     write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))
     write_json(ARTIFACTS / f"training/{method}.json", run.metrics)

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from persodpo.config.sections import Section, Seed, Text
+from persodpo.config.sections import Key, Section, Seed, Text
 
 # What a call says of itself already, or what would make its reply another kind of reply.
 _CALL_NAMES = {
@@ -44,6 +44,14 @@ _SECRET_VALUE = re.compile(
 )
 
 
+def _check_samples(samples: int, temperature: float | None) -> None:
+    if samples > 1 and temperature == 0:
+        raise ValueError(
+            f"samples is {samples}, and at temperature 0 all answers to a prompt are the "
+            "same; set samples to 1, or raise the temperature"
+        )
+
+
 class SampledModel(Section):
     """A model that is called, and can give several answers to a prompt."""
 
@@ -54,12 +62,8 @@ class SampledModel(Section):
     samples: PositiveInt
 
     @model_validator(mode="after")
-    def _check_samples(self) -> Self:
-        if self.samples > 1 and self.temperature == 0:
-            raise ValueError(
-                f"samples is {self.samples}, and at temperature 0 all answers to a prompt are the "
-                "same; set samples to 1, or raise the temperature"
-            )
+    def _check(self) -> Self:
+        _check_samples(self.samples, self.temperature)
         return self
 
 
@@ -193,7 +197,28 @@ class GoldenModel(Section):
     backend: Literal["golden"]
 
 
+class PolicyModel(Section):
+    """A trained method, which answers on this machine with the prompt that it was trained on."""
+
+    backend: Literal["policy"]
+    method: Key
+    temperature: NonNegativeFloat
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+    samples: PositiveInt
+    max_tokens: PositiveInt | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_samples(self.samples, self.temperature)
+        return self
+
+    def on(self, trained: TransformersModel) -> TransformersModel:
+        """The model that was trained, with this one's decoding."""
+        return trained.model_copy(update=self.model_dump(exclude={"backend", "method"}))
+
+
 ModelParams = Annotated[
-    TransformersModel | OpenAIModel | LoggedModel | GoldenModel,
+    TransformersModel | OpenAIModel | LoggedModel | GoldenModel | PolicyModel,
     Field(discriminator="backend"),
 ]

@@ -9,6 +9,7 @@ In: `Prompt` rows and a section of `models`. Out: `Response` rows, and numbers o
     cache.py        the cache of answers; cost.py estimate and budget; tally.py what a run cost
     local.py        models on this machine; prefill.py, decoding.py how they answer together
     remote.py       models behind a server; reply.py, faults.py, limits.py, served.py its sides
+    policy.py       trained methods that answer the training prompts themselves
     logged.py       answers that somebody published; golden.py the data set's own
 
 local.py needs torch, which takes seconds to import, so it is not behind this door: who asks a
@@ -17,18 +18,21 @@ loaded model imports `answer_requests` from there.
 
 from persodpo.generate.asking import make_caller
 from persodpo.generate.cache import AnswerCache, Damaged, Entry, Line
+from persodpo.generate.policy import Answering, answering_model
 from persodpo.generate.request import Message, Request, sample_request
 from persodpo.generate.run import estimate_model, generate_responses
 from persodpo.generate.texts import TextAsker, estimate_texts
 
 __all__ = [
     "AnswerCache",
+    "Answering",
     "Damaged",
     "Entry",
     "Line",
     "Message",
     "Request",
     "TextAsker",
+    "answering_model",
     "estimate_model",
     "estimate_texts",
     "generate_responses",

@@ -39,9 +39,13 @@ class Caller(Protocol):
 
 
 def make_caller(
-    name: str, model: SampledModel, params: GenerateParams, policy: Path | None = None
+    name: str,
+    model: SampledModel,
+    params: GenerateParams,
+    policy: Path | None = None,
+    weights_key: str | None = None,
 ) -> Caller:
-    """The backend of a model that is called.
+    """The backend of a model that is called; see `persodpo.generate.run.generate_responses`.
 
     Each is imported late, because OpenAI's client and torch take seconds that the others need not
     wait.
@@ -53,7 +57,7 @@ def make_caller(
     assert isinstance(model, TransformersModel)
     from persodpo.generate.local import TransformersCaller  # noqa: PLC0415
 
-    return TransformersCaller(name, model, params, policy)
+    return TransformersCaller(weights_key or name, model, params, policy)
 
 
 class Asked(NamedTuple):
@@ -119,14 +123,14 @@ def estimate_requests(
     model: SampledModel,
     requests: Sequence[Request],
     params: GenerateParams,
-    cache: AnswerCache,
+    cache: AnswerCache | None,
 ) -> Estimate:
-    """Tell what `ask` would take, without a call.
+    """Tell what `ask` would take, without a call; without a cache no answer is there.
 
     Raises:
         UserError: The model's price can't be found, or a cached answer is damaged.
     """
-    known, missing = _look_up(requests, cache)
+    known, missing = _look_up(requests, cache) if cache else ({}, unique(requests))
     return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
 
 

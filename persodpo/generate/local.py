@@ -47,8 +47,8 @@ class TransformersCaller:
     """Asks one model of the pool, as it is or as it was trained.
 
     Args:
-        name: The model's key in `params.yaml`.
-        model: Its section there.
+        name: The key in `params.yaml` of the model whose weights they are.
+        model: The section of the model that answers.
         params: The settings that all models share.
         policy: The folder of an adapter on top, or of a whole model that was trained from it.
     """

@@ -48,6 +48,7 @@ def generate_responses(
     max_words: int,
     policy: Path | None = None,
     samples: int | None = None,
+    weights_key: str | None = None,
 ) -> Generated:
     """Let one model answer all prompts.
 
@@ -59,6 +60,7 @@ def generate_responses(
         max_words: The most words an answer may have, as told in the prompt.
         policy: The folder of the model as it was trained, for the backend transformers.
         samples: How many answers to each prompt; None takes the model's `samples`.
+        weights_key: The key of the model whose weights these are, if it isn't the model's own.
 
     Returns:
         One response per prompt and sample; those to a prompt stand together.
@@ -76,7 +78,7 @@ def generate_responses(
         asked = [(prompt.id, 0) for prompt in prompts]
         rows = _responses(name, asked, answers, [None] * len(prompts), params)
         return Generated(rows, generation_metrics(rows, None, None))
-    caller = make_caller(name, model, params, policy)
+    caller = make_caller(name, model, params, policy, weights_key)
     samples = samples or model.samples
     requests = processes.from_main(
         lambda: sample_requests(caller.requests(prompts, max_words), samples)
@@ -100,8 +102,11 @@ def estimate_model(
     max_words: int,
     cache: AnswerCache,
     samples: int | None = None,
+    policy: Path | None = None,
 ) -> Estimate:
     """Tell what `generate_responses` would take, without a call.
+
+    A policy that isn't trained yet has no cached answers.
 
     Raises:
         UserError: The model or its price can't be found, or a cached answer is damaged.
@@ -109,10 +114,11 @@ def estimate_model(
     if not isinstance(model, SampledModel):
         return Estimate(name, 0, 0, 0, 0, 0, 0.0)
     requests = sample_requests(
-        make_caller(name, model, params).requests(prompts, max_words),
+        make_caller(name, model, params, policy).requests(prompts, max_words),
         samples or model.samples,
     )
-    return estimate_requests(name, model, requests, params, cache)
+    known = cache if policy is None or policy.is_dir() else None
+    return estimate_requests(name, model, requests, params, known)
 
 
 def _responses(

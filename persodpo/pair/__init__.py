@@ -1,6 +1,7 @@
 """pair: sub-scores to total scores to preference pairs.
 
-In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and their numbers.
+In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows and their numbers, and
+each prompt's best answer as a `Demonstration` row.
 
     pool.py       all responses with their scores, joined and checked
     scoring.py    from sub-scores to S_total
@@ -13,13 +14,14 @@ In: `Response` and `Score` rows of all models of the pool. Out: `Pair` rows, and
 
 from persodpo.pair.checks import check_numbers, report_excess, valid_overlap
 from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
-from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts
+from persodpo.pair.pairing import best_answers, form_pair_sets, pair_rows, pair_texts
 from persodpo.pair.pool import evaluated_table, read_pool
 from persodpo.pair.scoring import Scale, fit_scale, score_table, weighted_metrics
 from persodpo.pair.values import value_numbers
 
 __all__ = [
     "Scale",
+    "best_answers",
     "check_numbers",
     "evaluated_table",
     "fit_scale",

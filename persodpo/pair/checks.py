@@ -159,9 +159,7 @@ def valid_overlap(train: Sequence[Prompt], valid: Sequence[Prompt]) -> Overlap:
         by_dialogue.setdefault(prompt.cluster, set()).update(_runs(prompt))
     # a dialogue of short turns alone has no runs, and is close to nothing
     close = [
-        id_
-        for id_, runs in by_dialogue.items()
-        if len(runs & known) >= CLOSE * max(len(runs), 1)
+        id_ for id_, runs in by_dialogue.items() if len(runs & known) >= CLOSE * max(len(runs), 1)
     ]
     return Overlap(len(close) / len(by_dialogue), close)
 

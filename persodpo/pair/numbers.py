@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from persodpo.config.pair import PairSet
-from persodpo.weights import pair_weights
 
 PairSets = Mapping[PairSet, pd.DataFrame]
 SUMMARY = {"min": "min", "25%": "q25", "50%": "median", "75%": "q75", "max": "max", "mean": "mean"}
@@ -32,20 +31,19 @@ def pool_metrics(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, int]:
     }
 
 
-def pair_metrics(pairs: pd.DataFrame, table: pd.DataFrame, temperature: float) -> dict[str, Any]:
+def pair_metrics(pairs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Headline numbers of a pair set, for `dvc metrics`.
 
     Args:
         pairs: `chosen`, `rejected` (positions in the table) and `margin`.
         table: One row per scored response.
-        temperature: Of the weights (see `persodpo.weights.pair_weights`).
 
     Returns:
         `pairs`; `prompts` they cover, and `prompt_share` of the pool's prompts;
         `chosen_models` and `rejected_models`, how many different ones; `words_chosen` and
         `words_rejected`, mean lengths; `chosen_longer`, share of pairs whose chosen answer has
         more words; `chosen_invalid` and `rejected_invalid`, shares whose answer is outside the
-        JSON contract; and smallest, quartiles, largest and mean of `margin` and of `weight`.
+        JSON contract; and smallest, quartiles, largest and mean of `margin`.
         Shares and means of an empty set are None.
     """
     chosen, rejected = table.iloc[pairs["chosen"]], table.iloc[pairs["rejected"]]
@@ -62,9 +60,6 @@ def pair_metrics(pairs: pd.DataFrame, table: pd.DataFrame, temperature: float) -
         "chosen_invalid": _mean(~chosen["valid"].astype(bool)),
         "rejected_invalid": _mean(~rejected["valid"].astype(bool)),
         "margin": _summary(pairs["margin"]),
-        "weight": _summary(
-            pd.Series(pair_weights(pairs["margin"].to_numpy(), temperature, "none"))
-        ),
     }
 
 
@@ -77,32 +72,27 @@ def _summary(values: pd.Series) -> dict[str, float | None]:
     return {name: float(described[key]) if len(values) else None for key, name in SUMMARY.items()}
 
 
-def plot_data(sets: PairSets, table: pd.DataFrame, temperature: float) -> dict[str, pd.DataFrame]:
+def plot_data(sets: PairSets, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What the plots of the pairs show.
 
     Args:
         sets: The pairs of each set.
         table: One row per scored response.
-        temperature: Of the weights.
 
     Returns:
         `wins`, see there, and histograms: `scores` and `lengths` (in words) of all responses
         and of both sides of the set persodpo, where a response counts once per pair that it
-        is in; `margins` and `weights` of each set, the weights over all that one can be.
+        is in; `margins` of each set.
     """
     pairs = sets["persodpo"]
     margins: dict[str, np.ndarray] = {
         name: each["margin"].to_numpy(dtype=float) for name, each in sets.items()
-    }
-    weights: dict[str, np.ndarray] = {
-        name: pair_weights(each, temperature, "none") for name, each in margins.items()
     }
     return {
         "wins": wins(sets, table),
         "scores": histogram("s_total", _sides(table["s_total"], pairs)),
         "lengths": histogram("words", _sides(table["words"], pairs)),
         "margins": histogram("margin", margins),
-        "weights": histogram("weight", weights, limits=(0.0, 1.0), n_bins=100),
     }
 
 

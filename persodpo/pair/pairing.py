@@ -31,7 +31,7 @@ from persodpo.config.pair import PairingParams, PairSet, Strategy
 from persodpo.errors import UserError
 from persodpo.pair.lengths import match_length
 from persodpo.prompts import wrap_response
-from persodpo.records import Message, Pair, Prompt
+from persodpo.records import Demonstration, Message, Pair, Prompt
 
 # What rounding may add to or take from a difference of scores.
 TOLERANCE = 1e-9
@@ -239,3 +239,26 @@ def _pair(chosen: Mapping[Any, Any], rejected: Mapping[Any, Any], asked: Mapping
         cut_chosen=chosen["cut"],
         cut_rejected=rejected["cut"],
     )
+
+
+def best_answers(table: pd.DataFrame, prompts: Sequence[Prompt]) -> list[Demonstration]:
+    """Each prompt with the valid answer of the highest total score, put into the format anew.
+
+    Of equal ones the first in the table. A prompt without a valid answer is left out.
+
+    Args:
+        table: One row per scored response.
+        prompts: The prompts that were answered.
+    """
+    valid = table[table["valid"]].sort_values("s_total", ascending=False, kind="stable")
+    best = valid.groupby("id", sort=False).head(1).set_index("id")["answer"]
+    return [
+        Demonstration(
+            prompt=[Message(role="user", content=prompt.text)],
+            completion=[Message(role="assistant", content=wrap_response(best[prompt.id]))],
+            prompt_id=prompt.id,
+            cut=False,
+        )
+        for prompt in prompts
+        if prompt.id in best.index
+    ]

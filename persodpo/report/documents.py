@@ -263,7 +263,6 @@ def _pair_table(results: Results) -> pd.DataFrame:
         "Chosen longer": lambda each: _share(each["chosen_longer"], ".0%"),
         "Rejected invalid": lambda each: _share(each["rejected_invalid"], ".0%"),
         "Median margin": lambda each: _share(each["margin"]["median"], ".2f"),
-        "Median weight": lambda each: _share(each["weight"]["median"], ".2f"),
         "Length d": lambda each: _share(each["checks"]["length_d"], "+.2f"),
         "Near duplicates": lambda each: _share(each["checks"]["near_duplicates"], ".0%"),
         "Conflicting": lambda each: _share(each["checks"]["conflicting_texts"], ".0%"),

@@ -27,11 +27,13 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> list[alt.Cha
         logs: Per method its log, with the column `step`.
         part: `a` (loss and gradient norm) or `b` (reward margin and accuracy).
 
-    Without methods the charts are empty.
+    A method whose log hasn't these columns, as of supervised training, is left out. Without methods
+    the charts are empty.
     """
     columns = TRAINING[part]
     # an empty one gives the columns where nothing was trained
     parts = [pd.DataFrame(columns=["step", *columns, "method"])]
+    logs = {name: log for name, log in logs.items() if {*columns} <= {*log.columns}}
     parts += [log[["step", *columns]].assign(method=name) for name, log in logs.items()]
     table = pd.concat(parts[1:] or parts, ignore_index=True).rename(columns=columns)
     return [

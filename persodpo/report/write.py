@@ -27,7 +27,7 @@ from persodpo.runner import write_json
 from persodpo.workflow import Params
 
 # Each method is compared with these, where they are candidates.
-AGAINST = (BASE, "dpo")
+AGAINST = (BASE, "sft", "dpo")
 # The histograms of the pairs that are drawn: what is counted, its title, the file.
 HISTOGRAMS = {
     "s_total": ("Total score", "scores"),

@@ -1,6 +1,7 @@
 """sample: dialogues to prompts.
 
-In: the files of `sample.train_file` and `sample.valid_file`. Out: `Prompt` rows.
+In: the files of `sample.train_file` and `sample.valid_file`. Out: `Prompt` rows, and golden
+answers as `Demonstration` rows.
 
     readers.py  the dialogues of a file: focus.py (FoCUS's JSON), plain.py (JSON lines),
                 published.py (the paper's prompts); dialogue.py what all of them check
@@ -8,6 +9,6 @@ In: the files of `sample.train_file` and `sample.valid_file`. Out: `Prompt` rows
     draw.py     which rounds are drawn, and no dialogue of both splits
 """
 
-from persodpo.sample.draw import sample_prompts
+from persodpo.sample.draw import golden_demonstrations, sample_prompts
 
-__all__ = ["sample_prompts"]
+__all__ = ["golden_demonstrations", "sample_prompts"]

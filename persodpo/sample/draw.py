@@ -7,8 +7,8 @@ from pathlib import Path
 
 from persodpo.config.sample import SampleParams
 from persodpo.errors import UserError
-from persodpo.prompts import render_prompt
-from persodpo.records import Prompt
+from persodpo.prompts import render_prompt, wrap_response
+from persodpo.records import Demonstration, Message, Prompt
 from persodpo.sample.dialogue import Dialogue
 from persodpo.sample.readers import read_dialogues
 from persodpo.sample.rounds import Round, rounds_of
@@ -110,3 +110,16 @@ def _to_prompts(rounds: Sequence[Round], params: SampleParams) -> list[Prompt]:
 
 def _as_list(marks: tuple[bool, ...] | None) -> list[bool] | None:
     return None if marks is None else list(marks)
+
+
+def golden_demonstrations(prompts: Sequence[Prompt]) -> list[Demonstration]:
+    """Each prompt with its golden answer in the JSON contract."""
+    return [
+        Demonstration(
+            prompt=[Message(role="user", content=prompt.text)],
+            completion=[Message(role="assistant", content=wrap_response(prompt.golden_answer))],
+            prompt_id=prompt.id,
+            cut=False,
+        )
+        for prompt in prompts
+    ]

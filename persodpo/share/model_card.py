@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from persodpo.config.models import TransformersModel
+from persodpo.config.train import BASE, PairMethod, SftMethod, starts
 from persodpo.workflow import Params
 
 PROMPT_FILE = "prompt.txt"
@@ -121,10 +122,14 @@ def _description(facts: Facts) -> str:
         trained = "A LoRA adapter was trained and is merged into the weights here"
     else:
         trained = "All weights were trained"
+    method = facts.params.train.methods[facts.method]
+    how = "on answers of the data set or of the pool"
+    if isinstance(method, PairMethod):
+        how = "by direct preference optimisation on automatically scored answers"
+    after = "" if method.start == BASE else f", after the method `{method.start}`"
     text = f"""\
 A chat model that answers the last turn of a dialogue in the light of what is known about the user
-(the persona), as a JSON object with the field "response". It was fine-tuned by direct preference
-optimisation on automatically scored answers of several models.
+(the persona), as a JSON object with the field "response". It was fine-tuned {how}{after}.
 {trained} ({str(facts.dtype).removeprefix("torch.")}).
 
 - base: `{facts.base.model}`, {_which_base(facts)}
@@ -211,10 +216,11 @@ print(answer or text)
 
 def _training(facts: Facts) -> str:
     train = facts.params.train
-    settings = {
-        "train": train.model_dump(mode="json", exclude={"methods"})
-        | {"methods": {facts.method: train.methods[facts.method].model_dump(mode="json")}}
+    before = [name for name in starts(train.methods, facts.method) if name != BASE]
+    methods = {
+        name: train.methods[name].model_dump(mode="json") for name in [*before[::-1], facts.method]
     }
+    settings = {"train": train.model_dump(mode="json", exclude={"methods"}) | {"methods": methods}}
     parts = ["Settings, as explained in params.yaml of the project:"]
     if facts.outdated:
         parts = [
@@ -234,8 +240,7 @@ def _training(facts: Facts) -> str:
 
 def _data(facts: Facts) -> str:
     params, pool = facts.params, facts.pairs["pool"]
-    name = params.train.methods[facts.method].pairs
-    pairs = facts.pairs[name]
+    method = params.train.methods[facts.method]
     train, valid = facts.n_prompts["train"], facts.n_prompts["valid"]
     lines = [
         f"- training: {train} prompts from `{params.sample.train_file}`",
@@ -243,15 +248,23 @@ def _data(facts: Facts) -> str:
         f"- responses to the training prompts: {pool['responses']}, of which {pool['valid']} have "
         "the format asked for, by the models",
         *(f"    - {_pool_model(params, key)}" for key in params.pool),
-        f"- pairs (set `{name}`): {pairs['pairs']} over {pairs['prompts']} prompts",
+        f"- training set `{method.data}`: {_training_set(facts, method)}",
     ]
     return "\n".join(lines)
+
+
+def _training_set(facts: Facts, method: SftMethod | PairMethod) -> str:
+    if isinstance(method, SftMethod):
+        which = "golden" if method.data == "golden" else "best"
+        return f"the {which} answers to {facts.training['prompts']} prompts"
+    pairs = facts.pairs[method.data]
+    return f"{pairs['pairs']} pairs over {pairs['prompts']} prompts"
 
 
 def _pool_model(params: Params, key: str) -> str:
     """A model by its key and name; never by its address."""
     model = params.models[key]
-    name = getattr(model, "model", None)
+    name = getattr(model, "model", None) or getattr(model, "method", None)
     return f"{key}: {model.backend}" + (f", `{name}`" if name else "")
 
 

@@ -15,17 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 
-import numpy as np
-
 from persodpo import processes
 from persodpo.config.models import TransformersModel
-from persodpo.config.train import MethodParams, TrainParams
+from persodpo.config.train import TrainParams
 from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import load_config
 from persodpo.prompts import render_prompt
-from persodpo.records import Pair, Prompt
-from persodpo.weights import pair_weights
+from persodpo.records import Demonstration, Pair, Prompt
 
 Ids = tuple[int, ...]
 
@@ -33,6 +30,8 @@ Ids = tuple[int, ...]
 @dataclass(frozen=True, slots=True)
 class AnswerPair:
     """A preference between two answers of a row; plain DPO until it is weighed.
+
+    An answer that is to be learnt without a preference is paired with itself.
 
     Attributes:
         chosen, rejected: Their places among the row's answers.
@@ -110,22 +109,20 @@ def empty_row(pad_token_id: int) -> TrainingRow:
 
 
 def training_rows(
-    pairs: Sequence[Pair],
+    data: Sequence[Pair | Demonstration],
     prompts: Sequence[Prompt],
-    method: MethodParams,
     params: TrainParams,
     base: TransformersModel,
     template: ChatTemplate,
     max_words: int,
 ) -> list[TokenisedRow]:
-    """Group pairs by prompt, tokenise and weigh them.
+    """Group pairs or demonstrations by prompt and tokenise them.
 
     How many prompts had to be cut, and how many pairs are left out, is written to standard error.
 
     Args:
-        pairs: The pair set, in any order.
-        prompts: The prompts that the pairs belong to, with their turns.
-        method: How pairs are weighed.
+        data: The training set, in any order.
+        prompts: The prompts that it belongs to, with their turns.
         params: The settings that all methods share.
         base: The model that is trained.
         template: Its chat template, with its tokenizer.
@@ -139,7 +136,7 @@ def training_rows(
             its last turn alone, or isn't among `prompts`; or no pair is left.
     """
     _refuse_long_context(params, base)
-    groups = group_pairs(pairs)
+    groups = group_by_prompt(data)
     by_id = {prompt.id: prompt for prompt in prompts}
     tokenised = [
         tokenise(group, template, params.max_length, _shorter_texts(group, by_id, max_words))
@@ -154,7 +151,7 @@ def training_rows(
         )
     if processes.is_main():
         _report(groups, rows, params.max_length)
-    return weigh(rows, method, params)
+    return rows
 
 
 def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
@@ -167,29 +164,32 @@ def _refuse_long_context(params: TrainParams, base: TransformersModel) -> None:
         )
 
 
-def group_pairs(pairs: Iterable[Pair]) -> list[GroupedRow]:
+def group_by_prompt(data: Iterable[Pair | Demonstration]) -> list[GroupedRow]:
     """One row per prompt, in the order of first appearance."""
-    by_prompt: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_prompt.setdefault(pair.prompt_id, []).append(pair)
+    by_prompt: dict[str, list[Pair | Demonstration]] = {}
+    for each in data:
+        by_prompt.setdefault(each.prompt_id, []).append(each)
     return [_group(of_prompt) for of_prompt in by_prompt.values()]
 
 
-def _group(pairs: Sequence[Pair]) -> GroupedRow:
+def _group(data: Sequence[Pair | Demonstration]) -> GroupedRow:
     places: dict[tuple[str, bool], int] = {}
 
     def place(text: str, is_cut: bool) -> int:
         return places.setdefault((text, is_cut), len(places))
 
-    numbered = tuple(
-        AnswerPair(
-            place(pair.chosen[0].content, pair.cut_chosen),
-            place(pair.rejected[0].content, pair.cut_rejected),
-            pair.score_chosen - pair.score_rejected,
+    def answer_pair(each: Pair | Demonstration) -> AnswerPair:
+        if isinstance(each, Demonstration):
+            only = place(each.completion[0].content, each.cut)
+            return AnswerPair(only, only, 0.0)
+        return AnswerPair(
+            place(each.chosen[0].content, each.cut_chosen),
+            place(each.rejected[0].content, each.cut_rejected),
+            each.score_chosen - each.score_rejected,
         )
-        for pair in pairs
-    )
-    return GroupedRow(pairs[0].prompt_id, pairs[0].prompt[0].content, tuple(places), numbered)
+
+    numbered = tuple(answer_pair(each) for each in data)
+    return GroupedRow(data[0].prompt_id, data[0].prompt[0].content, tuple(places), numbered)
 
 
 def _shorter_texts(
@@ -269,30 +269,3 @@ def _report(groups: Sequence[GroupedRow], rows: Sequence[TokenisedRow], max_leng
             f"{before - after} of {before} pairs are left out, because the tokenizer can't write "
             "one of their answers behind the prompt\n"
         )
-
-
-def weigh(
-    rows: Sequence[TokenisedRow], method: MethodParams, params: TrainParams
-) -> list[TokenisedRow]:
-    """Give each pair its weight and its offset.
-
-    `score` weighs by sigmoid(difference / temperature) (the factor of the paper's equation 2),
-    normalised over all pairs; `margin_offset` leaves the weights at 1 and takes difference /
-    temperature as offset in the loss (ODPO with the identity in the place of its logarithm).
-    """
-    differences = np.array([pair.difference for row in rows for pair in row.pairs])
-    weights, offsets = np.ones(len(differences)), np.zeros(len(differences))
-    if method.weight == "score":
-        weights = pair_weights(differences, params.weight_temperature, params.weight_normalisation)
-    elif method.weight == "margin_offset":
-        offsets = differences / params.weight_temperature
-    weight, offset = iter(weights.tolist()), iter(offsets.tolist())
-    return [
-        replace(
-            row,
-            pairs=tuple(
-                replace(pair, weight=next(weight), offset=next(offset)) for pair in row.pairs
-            ),
-        )
-        for row in rows
-    ]

@@ -1,9 +1,10 @@
-"""One training run: from a pair set and a method's settings to a policy.
+"""One training run: from a training set and a method's settings to a policy.
 
-A policy is a LoRA adapter, or a whole model if all weights are trained.
+A policy is a LoRA adapter, or a whole model if all weights are trained. A method that starts from
+another one trains that one's adapter (or weights) further, and that one's policy is its reference
+model; so what comes out is again one adapter on the base, or one whole model.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,20 +26,29 @@ from trl import DPOConfig
 
 from persodpo import processes
 from persodpo.config.models import TransformersModel
-from persodpo.config.train import LoraParams, MethodParams, TrainParams
+from persodpo.config.train import BASE, LoraParams, PairMethod, SftMethod, TrainParams
 from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import device, fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.models.locations import ADAPTER_FILE, identity
-from persodpo.records import Pair, Prompt, write_text
+from persodpo.models.locations import folder_hash, identity
+from persodpo.records import Demonstration, Pair, Prompt
 from persodpo.runner import cache_folder
 from persodpo.train.batches import plan_passes, split, steps_per_epoch
 from persodpo.train.checkpoints import locked_run, run_folder
 from persodpo.train.collator import PromptCollator
+from persodpo.train.guard import DisplacementGuard, refuse_sharded, saved_policy
 from persodpo.train.layout import choose_layout
+from persodpo.train.policy import (
+    adapted,
+    make_reproducible,
+    refuse_other_start,
+    set_adapter_weights,
+)
 from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import TokenisedRow, TrainingRow, training_rows
+from persodpo.train.summary import summary
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
+from persodpo.train.weighting import weigh
 
 
 @dataclass(frozen=True)
@@ -63,23 +73,24 @@ class TrainingRun:
 
 
 def train_policy(
-    pairs: Sequence[Pair],
+    data: Sequence[Pair | Demonstration],
     prompts: Sequence[Prompt],
-    method: MethodParams,
+    method: SftMethod | PairMethod,
     params: TrainParams,
     base: TransformersModel,
     max_words: int,
     date: str,
     policy: Path,
+    start: Path | None = None,
 ) -> TrainingRun:
-    """Fine-tune the base model on a pair set and save the policy.
+    """Fine-tune the base model, or another method's policy, and save the policy.
 
     A run that was killed goes on from its last checkpoint. Under `accelerate launch` the
     processes share each step's prompts.
 
     Args:
-        pairs: The pair set of the method.
-        prompts: The prompts that the pairs belong to.
+        data: The training set of the method.
+        prompts: The prompts that it belongs to.
         method: The method's loss.
         params: The settings that all methods share.
         base: The model that is trained.
@@ -87,22 +98,32 @@ def train_policy(
         date: The day that chat templates take for today.
         policy: The folder that gets an adapter in PEFT's format, or a whole model with
             its tokenizer, as safetensors.
+        start: The folder of the policy that is trained further, and is the reference model; None
+            for the base model.
 
     Returns:
         The log and the headline numbers.
 
     Raises:
-        UserError: The pair set is empty, a prompt is too long, or the base model can't
-            be found, has no chat template or can't be quantised here.
+        UserError: The training set is empty, a prompt is too long, the base model can't be found,
+            has no chat template or can't be quantised here, or the start isn't what these settings
+            train.
     """
-    if not pairs:
+    assert (start is None) == (method.start == BASE)
+    if not data:
         raise UserError(
-            f"artifacts/pairs/{method.pairs}.jsonl has no pairs to train on; run dvc repro pair."
+            f"artifacts/pairs/{method.data}.jsonl has nothing to train on; run the stage that "
+            f"writes it (dvc repro {'sample' if method.data == 'golden' else 'pair'})."
         )
     _refuse_several_devices()
+    refuse_sharded(params.guard)
+    if start is not None:
+        refuse_other_start(start, method.start, params.lora)
     tokenizer = load_tokenizer(base.model, base.revision, _key(params))
     template = ChatTemplate(tokenizer, date, base.chat_template_kwargs, _key(params))
-    rows = training_rows(pairs, prompts, method, params, base, template, max_words)
+    rows = training_rows(data, prompts, params, base, template, max_words)
+    if isinstance(method, PairMethod):
+        rows = weigh(rows, method)
     folder = run_folder(
         cache_folder(),
         {
@@ -110,22 +131,30 @@ def train_policy(
             "method": method.model_dump(),
             "params": params.model_dump(exclude={"methods", "checkpoint_steps"}),
             "base": identity(base.model, base.revision, _key(params)),
+            "start": folder_hash(start) if start else None,
             "machine": [device().type, str(fast_dtype(params.dtype)), processes.count()],
             "sharded": [os.environ.get(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED")],
         },
     )
     with locked_run(folder) as checkpoint:
-        trainer = _trainer(rows, method, params, base, tokenizer, folder)
+        trainer = _trainer(rows, method, params, base, tokenizer, folder, start)
+        if params.guard.action == "stop":
+            trainer.save_model(str(saved_policy(folder, 0)))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        log, metrics = summary(trainer, rows, params.guard)
         # beside the policy, so that it takes its place in one step
         finished = policy.with_name(f".{policy.name}.new")
-        trainer.save_model(str(finished))
+        if "kept_step" not in metrics:
+            trainer.save_model(str(finished))
         processes.gather([])  # all have saved their part
         if processes.is_main():
-            _make_reproducible(finished, base)
+            if "kept_step" in metrics:
+                shutil.rmtree(finished, ignore_errors=True)
+                shutil.copytree(saved_policy(folder, int(metrics["kept_step"])), finished)
+            make_reproducible(finished, base)
             shutil.rmtree(policy, ignore_errors=True)
             finished.rename(policy)
-    return TrainingRun(*_summary(trainer, rows), checkpoints=folder)
+    return TrainingRun(log, metrics, checkpoints=folder)
 
 
 def _refuse_several_devices() -> None:
@@ -143,24 +172,37 @@ def _key(params: TrainParams) -> str:
 
 def _trainer(
     rows: Sequence[TokenisedRow],
-    method: MethodParams,
+    method: SftMethod | PairMethod,
     params: TrainParams,
     base: TransformersModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
+    start: Path | None,
 ) -> ScoreWeightedDPOTrainer:
     """The trainer, ready to run: weights loaded, reference log-probabilities looked up."""
     # all weights are trained in float32, since bfloat16 would round small steps away
     stored = fast_dtype(params.dtype) if params.lora else torch.float32
     nf4 = params.lora is not None and params.lora.quantisation == "nf4"
-    weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
+    if start is None or params.lora:
+        weights = load_causal_lm(base.model, base.revision, _key(params), stored, nf4)
+    else:
+        weights = load_causal_lm(str(start), None, str(start), stored)
     if params.lora:
         _refuse_targets(params.lora, weights)
-    model = {
-        **identity(base.model, base.revision, _key(params)),
-        "dtype": [str(stored), str(fast_dtype(params.dtype)), nf4],
-    }
-    complete, collator = _with_reference(rows, weights, model, params, tokenizer.pad_token_id)
+    if isinstance(method, PairMethod):
+        model = {
+            **identity(base.model, base.revision, _key(params)),
+            "start": folder_hash(start) if start else None,
+            "dtype": [str(stored), str(fast_dtype(params.dtype)), nf4],
+        }
+        with adapted(weights, start if params.lora else None):
+            complete, collator = _with_reference(
+                rows, weights, model, params, tokenizer.pad_token_id
+            )
+    else:
+        # one answer a prompt, so nothing would be shared; and nothing is compared with a reference
+        collator = PromptCollator(tokenizer.pad_token_id, "separate")
+        complete = [row.with_reference([0.0] * len(row.answer_ids)) for row in rows]
     train, held_out = split(complete, params.held_out, params.seed)
     batch = (params.batch_unit, params.batch_size)
     passes = params.passes * processes.count()
@@ -170,14 +212,19 @@ def _trainer(
         collator=collator,
         plan=plan_passes(train, *batch, passes, params.epochs, params.seed),
         steps=steps_per_epoch(train, *batch),
-        loss=method.loss,
-        sft_weight=method.sft_weight,
+        method=method,
         model=weights,
         args=_config(method, params, folder),
         processing_class=tokenizer,
         peft_config=_lora(params.lora) if params.lora else None,
-        callbacks=([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
+        callbacks=[
+            DisplacementGuard(params.guard),
+            *([EarlyStoppingCallback(params.early_stopping)] if params.early_stopping else []),
+        ],
     )
+    if start is not None and params.lora:
+        # only now, since TRL has rounded the adapter of a quantised base
+        set_adapter_weights(trainer.model, start)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Progress)
     return trainer
@@ -231,7 +278,7 @@ def _lora(params: LoraParams) -> LoraConfig:
     )
 
 
-def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfig:
+def _config(method: SftMethod | PairMethod, params: TrainParams, folder: Path) -> DPOConfig:
     stops_early = params.early_stopping is not None
     half = fast_dtype(params.dtype) is torch.bfloat16
     # accelerate launch sets it from a configuration of its own, which would win over bf16 below
@@ -259,7 +306,7 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
         eval_strategy="steps" if params.held_out else "no",
         eval_steps=params.eval_steps,
         save_strategy="steps",
-        save_steps=params.eval_steps if stops_early else params.checkpoint_steps,
+        save_steps=_save_steps(params),
         save_total_limit=2,
         restore_callback_states_from_checkpoint=True,  # how often the loss hasn't fallen
         load_best_model_at_end=stops_early,
@@ -269,46 +316,8 @@ def _config(method: MethodParams, params: TrainParams, folder: Path) -> DPOConfi
     )
 
 
-def _make_reproducible(policy: Path, base: TransformersModel) -> None:
-    """Take out of a saved policy what differs between two equal runs."""
-    (policy / "training_args.bin").unlink()
-    # an empty form, not a model card
-    (policy / "README.md").unlink(missing_ok=True)
-    file = policy / ADAPTER_FILE
-    if not file.is_file():
-        return
-    for other in policy.iterdir():  # an adapter's tokenizer is its base's
-        if not other.name.startswith("adapter_"):
-            other.unlink()
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base.model  # not the folder of this machine
-    config["revision"] = base.revision
-    if isinstance(config["target_modules"], list):
-        config["target_modules"] = sorted(config["target_modules"])  # PEFT has a set
-    write_text(file, json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def _summary(
-    trainer: ScoreWeightedDPOTrainer, rows: Sequence[TokenisedRow]
-) -> tuple[pd.DataFrame, dict[str, float | int]]:
-    """Log and headline numbers."""
-    history = pd.DataFrame(trainer.state.log_history)
-    seconds = history["train_runtime"].dropna().iloc[-1]
-    of_the_end = history.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
-    history = history.drop(columns=of_the_end)
-    # losses and held-out losses of one step are rows of their own
-    log = history.groupby("step", as_index=False).first().dropna(subset="loss")
-    last = log.tail(max(1, len(log) // 5))
-    evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
-    of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
-    return log, {
-        "pairs": sum(len(row.pairs) for row in rows),
-        "prompts": len(rows),
-        "steps": int(trainer.state.global_step),
-        "tokens": int(log["num_tokens"].iloc[-1]),
-        "loss": float(last["loss/total"].mean()),
-        "reward_margin": float(last["rewards/margins"].mean()),
-        "reward_accuracy": float(last["rewards/accuracies"].mean()),
-        **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
-        "train_seconds": float(seconds),
-    }
+def _save_steps(params: TrainParams) -> int:
+    """After how many steps a checkpoint is made, of which somebody may want an earlier one."""
+    if params.early_stopping is not None:
+        return params.eval_steps
+    return params.guard.steps if params.guard.action == "stop" else params.checkpoint_steps

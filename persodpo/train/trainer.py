@@ -2,7 +2,8 @@
 
     loss = mean over pairs of  weight * pair_loss  +  sft_weight * nll(chosen)
 
-where pair_loss is DPO's (sigmoid), or the paper's equation (2) to the letter (linear).
+where pair_loss is DPO's (sigmoid), or the paper's equation (2) to the letter (linear). Supervised
+fine-tuning (nll) is the last term alone.
 
 TRL 1.16 has no hook for a weight per pair: columns it doesn't know are dropped and
 its loss is computed in one long method. So three methods are replaced here, and
@@ -23,9 +24,10 @@ from datasets import Dataset
 from trl import DPOTrainer
 
 from persodpo import processes
-from persodpo.config.train import LossKind
+from persodpo.config.train import PairMethod, SftMethod
 from persodpo.errors import UserError
 from persodpo.train.collator import Batch, PromptCollator
+from persodpo.train.guard import FALL, SHARE
 from persodpo.train.loss import (
     AnswerLogps,
     answer_logps,
@@ -57,8 +59,7 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         plan: The rows of each pass through the model, by their place in `train` (see
             `persodpo.train.batches.plan_passes`); it holds all epochs.
         steps: Steps of the optimiser that see every pair once.
-        loss: `sigmoid` or `linear`; see `persodpo.train.loss`.
-        sft_weight: Weight of the mean token NLL of the chosen answers; 0 leaves it out.
+        method: Its loss; see `persodpo.train.loss`.
         kwargs: As for `trl.DPOTrainer`, but no data; `args` must have what PLANNED says.
 
     Raises:
@@ -74,12 +75,10 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         collator: PromptCollator,
         plan: list[list[int]],
         steps: int,
-        loss: LossKind,
-        sft_weight: float,
+        method: SftMethod | PairMethod,
         **kwargs: Any,
     ) -> None:
-        self.pair_loss = loss
-        self.sft_weight = sft_weight
+        self.method = method
         rows = [*train, *held_out]
         alone = [[number] for number in range(len(train), len(rows))]
         super().__init__(
@@ -105,6 +104,11 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
         thirds = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
         self._margin_edges = torch.tensor(differences, dtype=torch.float64).quantile(thirds)
 
+    @property
+    def is_preference(self) -> bool:
+        """Whether it is trained on pairs, and not on single answers."""
+        return isinstance(self.method, PairMethod)
+
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # it has numbers of rows, which are tokenised already
 
@@ -116,33 +120,47 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
     ) -> torch.Tensor:
         mode = "train" if self.model.training else "eval"
         policy = answer_logps(model, inputs)
-        policy_logps, reference_logps = policy.logps, inputs["reference_logps"]
-        chosen, rejected, weight = inputs["chosen"], inputs["rejected"], inputs["weight"]
+        nll = chosen_nll(policy.logps, inputs["answer_length"], inputs["chosen"])
+        if isinstance(self.method, PairMethod):
+            losses, per_pair = self._preferences(self.method, policy.logps, inputs)
+            total = inputs["weight"] * losses + self.method.sft_weight * nll
+        else:
+            total, per_pair = nll, {}
+        per_pair |= {
+            "loss/total": total,
+            "loss/nll_chosen": nll,
+            "logps/chosen": policy.logps[inputs["chosen"]],
+        }
+        self._record(mode, per_pair | _per_token(policy, inputs, self.is_preference), inputs)
+        loss: torch.Tensor = total.sum() / self._mean_pairs[mode]
+        return loss
+
+    def _preferences(
+        self, method: PairMethod, policy_logps: torch.Tensor, inputs: Batch
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The losses of M pairs (M,), not weighted, and what is logged of each pair."""
+        reference_logps = inputs["reference_logps"]
+        chosen, rejected = inputs["chosen"], inputs["rejected"]
         losses, rewards = dpo_losses(
             policy_logps, reference_logps, chosen, rejected, self.beta, inputs["offset"]
         )
-        if self.pair_loss == "linear":
+        if method.loss == "linear":
             losses = linear_losses(policy_logps, chosen, rejected, self.beta)
-        nll = chosen_nll(policy_logps, inputs["answer_length"], chosen)
-        total = weight * losses + self.sft_weight * nll
         margins = rewards[chosen] - rewards[rejected]
         right = (margins > 0).float()
-        per_pair = {
-            "loss/total": total,
+        fall = ((reference_logps - policy_logps) / inputs["answer_length"])[chosen]
+        return losses, {
             "loss/pair": losses,
-            "loss/nll_chosen": nll,
             "rewards/chosen": rewards[chosen],
             "rewards/rejected": rewards[rejected],
             "rewards/margins": margins,
             "rewards/accuracies": right,
-            "weight/mean": weight,
-            "logps/chosen": policy_logps[chosen],
+            "weight/mean": inputs["weight"],
             "logps/rejected": policy_logps[rejected],
+            SHARE: (fall > 0).float(),
+            FALL: fall,
+            **self._by_margin(right, inputs["difference"]),
         }
-        by_margin = self._by_margin(right, inputs["difference"])
-        self._record(mode, per_pair | by_margin | _per_token(policy, inputs), inputs)
-        loss: torch.Tensor = total.sum() / self._mean_pairs[mode]
-        return loss
 
     def _by_margin(self, right: torch.Tensor, difference: torch.Tensor) -> dict[str, torch.Tensor]:
         """Of some pairs (M,), whether the policy is right, by thirds of their difference."""
@@ -174,14 +192,14 @@ class ScoreWeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no
                     metrics[name] += each
             if mode == "train":
                 self._total_train_tokens += their_tokens
-            weights = theirs["weight/mean"]
+            weights = theirs.get("weight/mean")
             for name, extreme in (("weight/min", min), ("weight/max", max)):
                 if weights:
                     metrics[name] = [extreme([*metrics[name], *weights])]
         metrics["num_tokens"] = [self._total_train_tokens]
 
 
-def _per_token(policy: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
+def _per_token(policy: AnswerLogps, inputs: Batch, is_preference: bool) -> dict[str, torch.Tensor]:
     """TRL's numbers over the tokens of answers, here of each different answer once."""
     is_chosen = torch.zeros_like(inputs["answer_length"], dtype=torch.bool)
     is_rejected = is_chosen.clone()
@@ -192,5 +210,5 @@ def _per_token(policy: AnswerLogps, inputs: Batch) -> dict[str, torch.Tensor]:
         "entropy": policy.entropy[chosen | rejected],
         "mean_token_accuracy": policy.is_top1[chosen].float(),
         "logits/chosen": policy.mean_logit[chosen],
-        "logits/rejected": policy.mean_logit[rejected],
+        **({"logits/rejected": policy.mean_logit[rejected]} if is_preference else {}),
     }

@@ -21,8 +21,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from persodpo.config.models import LoggedModel, ModelParams, TransformersModel
+from persodpo.config.models import LoggedModel, ModelParams, PolicyModel, TransformersModel
 from persodpo.config.reading import PARAMS_FILE
+from persodpo.config.train import PairMethod
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.records import write_text
@@ -38,18 +39,26 @@ NO_DEPENDENCIES = {Path("persodpo/errors.py")}
 # Stages that gather the outputs of others, whose lists DVC can't template, and the folders that
 # these outputs lie in, all of whose files belong to the list.
 GATHERING = {
+    "generate": ("artifacts/policies/",),
     "pair": ("artifacts/responses/", "artifacts/scores/"),
     "report": ("artifacts/evaluations/", "artifacts/training/"),
 }
 # Stages that score, in which a chat model may judge.
 SCORING = ("score", "baseline", "evaluate")
-# Column of the training log that each plot over the steps shows.
+# Column of the training log that each plot over the steps shows; rewards are those of pairs.
 CURVES = {
     "loss": "loss/total",
     "gradient_norm": "grad_norm",
     "reward_margin": "rewards/margins",
     "reward_accuracy": "rewards/accuracies",
 }
+# What a stage needs of the trained model where a policy of the pool answers.
+OF_THE_TRAINED = [
+    "models.${train.model}.chat_template_kwargs",
+    "models.${train.model}.model",
+    "models.${train.model}.revision",
+    "train.model",
+]
 
 
 def synchronise_files() -> None:
@@ -101,6 +110,13 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
         body["deps"] = [*written_by_hand, *gathered, *modules]
         if name in SCORING:
             body["params"] = _scoring_params(name, body["params"], params)
+        if name == "generate":
+            own = [each for each in body["params"] if each not in OF_THE_TRAINED]
+            body["params"] = sorted([*own, *(OF_THE_TRAINED if _policies(params) else [])])
+        if name == "pair":
+            own = [each for each in body["params"] if not each.startswith("train.methods.")]
+            sets = [f"train.methods.{method}.data" for method in params.train.methods]
+            body["params"] = sorted([*own, *sets])
     document["metrics"] = [
         *(f"artifacts/generation/{model}.json" for model in params.pool),
         "artifacts/audit/metrics.json",
@@ -111,9 +127,11 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
     for plot in document["plots"]:
         for name, settings in plot.items():
             if name in CURVES:
+                column = CURVES[name]
                 settings["y"] = {
-                    f"artifacts/training/{method}.csv": CURVES[name]
-                    for method in params.train.methods
+                    f"artifacts/training/{key}.csv": column
+                    for key, method in params.train.methods.items()
+                    if isinstance(method, PairMethod) or not column.startswith("rewards/")
                 }
 
 
@@ -138,8 +156,9 @@ def refuse_stale_lists(stage: str, params: Params) -> None:
     if not DVC_FILE.is_file():  # run by hand, without DVC
         return
     stages = load_yaml(DVC_FILE)["stages"]
-    _warn_of_unwatched(stages, params)
-    declared = stages[stage]["deps"]
+    if stage != "generate":  # once in a run is enough
+        _warn_of_unwatched(stages, params)
+    declared = stages[stage].get("do", stages[stage])["deps"]
     gathered = fan_in_files(params)[stage]
     expected = {file for file in gathered if file.startswith("artifacts/")}
     if {file for file in declared if file.startswith(GATHERING[stage])} != expected:
@@ -180,11 +199,13 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     """The files that a stage gathers from all instances of other stages, or params.yaml names.
 
     Of what models and scorers name, local files and folders count, not packages or Hugging Face
-    ids. Each is a dependency of all models of the pool or all baselines, because DVC can't
-    template one for some of them; a change costs the others seconds, since their answers are
-    cached.
+    ids. Each is a dependency of all models of the pool or all baselines, and so is the policy of a
+    method that answers in the pool, because DVC can't template one for some of them; a change costs
+    the others seconds, since their answers are cached.
     """
-    pool = _local([params.models[key] for key in params.pool])
+    policies = _policies(params)
+    trained_or_none = [params.trained_model()] if policies else []
+    pool = _local([*(params.models[key] for key in params.pool), *trained_or_none])
     baselines = _local([params.models[key] for key in params.evaluate.baselines.values()])
     trained = _local([params.trained_model()])
     named = [name for scorer in params.scorers.values() for name in scorer.paths()]
@@ -193,7 +214,8 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
     prices = [params.generate.prices] if judges else []
     asked = _local([params.models[key] for key in judges])
     return {
-        "generate": pool,
+        "generate": [*(f"artifacts/policies/{method}" for method in policies), *pool],
+        "base": trained,
         "baseline": list(dict.fromkeys([*baselines, *judged, *asked])),
         "score": [*judged, *prices, *asked],
         "audit": [*judged, *([params.audit.opposites] if params.audit.opposites else [])],
@@ -206,10 +228,20 @@ def fan_in_files(params: Params) -> Mapping[str, list[str]]:
         ],
         "report": [
             *(f"artifacts/evaluations/{name}.jsonl" for name in params.candidates()),
-            *(f"artifacts/training/{name}.csv" for name in params.train.methods),
+            *(
+                f"artifacts/training/{name}.{kind}"
+                for kind in ("csv", "json")
+                for name in params.train.methods
+            ),
             *REPORT_FILES,
         ],
     }
+
+
+def _policies(params: Params) -> list[str]:
+    """The methods that answer in the pool, each once."""
+    models = [params.models[key] for key in params.pool]
+    return list(dict.fromkeys(each.method for each in models if isinstance(each, PolicyModel)))
 
 
 def _judges(params: Params) -> list[str]:

@@ -14,13 +14,13 @@ from pydantic import Field, field_validator, model_validator
 from persodpo.config.audit import AuditParams
 from persodpo.config.evaluate import EvaluateParams
 from persodpo.config.generate import GenerateParams
-from persodpo.config.models import ModelParams, SampledModel, TransformersModel
+from persodpo.config.models import ModelParams, PolicyModel, SampledModel, TransformersModel
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.reading import PARAMS_FILE, read_params
 from persodpo.config.sample import SampleParams
 from persodpo.config.score import ScoreParams
 from persodpo.config.sections import Key, Section, Text
-from persodpo.config.train import TrainParams
+from persodpo.config.train import BASE, TrainParams, starts
 from persodpo.score import Scorers
 
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
@@ -103,12 +103,40 @@ class Params(Section):
                 f"evaluate.baselines.base must be the model that is trained, {self.train.model!r} "
                 f"(train.model), not {self.evaluate.baselines.get('base')!r}"
             )
+        for name, key in self.evaluate.baselines.items():
+            if isinstance(self.models[key], PolicyModel):
+                raise ValueError(
+                    f"evaluate.baselines.{name} is {key!r}, a trained method, and each of these is "
+                    "a row of the results anyway; take it out"
+                )
         repeated = self.train.methods.keys() & self.evaluate.baselines.keys()
         if repeated:
             raise ValueError(
                 f"{repeated.pop()!r} is a key of train.methods and of evaluate.baselines; "
                 "rename one, because both name a row of the results"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_policies(self) -> Self:
+        methods = self.train.methods
+        for key, model in self.models.items():
+            if isinstance(model, PolicyModel) and model.method not in methods:
+                raise ValueError(
+                    f"models.{key}.method is {model.method!r}, which is no key of train.methods; "
+                    f"the keys there are {', '.join(methods)}"
+                )
+        for key in self.pool:
+            model = self.models[key]
+            if not isinstance(model, PolicyModel):
+                continue
+            for name in [model.method, *starts(methods, model.method)]:
+                if name != BASE and methods[name].data != "golden":
+                    raise ValueError(
+                        f"pool names {key!r}, the method {model.method!r}, which needs the pool "
+                        f"itself (train.methods.{name}.data is {methods[name].data}); name one "
+                        "that is trained on golden answers alone"
+                    )
         return self
 
     def trained_model(self) -> TransformersModel:

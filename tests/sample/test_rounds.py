@@ -45,7 +45,8 @@ def test_a_dialogue_gives_a_second_prompt_after_each_has_given_one(seed, n, max_
 
 
 def test_a_round_has_its_turns_its_answer_and_its_marks():
-    entries = {each["dialogID"]: each["utterance"] for each in json.loads(TRAIN.read_text())["data"]}
+    document = json.loads(TRAIN.read_text())
+    entries = {each["dialogID"]: each["utterance"] for each in document["data"]}
     drawn = sample_prompts(params(n_train=200, max_words=110))[0]
     assert len({prompt.id for prompt in drawn}) == 200
     for prompt in drawn:
