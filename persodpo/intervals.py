@@ -27,12 +27,16 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def mean_interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval | None:
+def mean_interval(
+    values: np.ndarray, resamples: int = RESAMPLES, clusters: Sequence[str] | None = None
+) -> Interval | None:
     """The mean of a sample and its 95 % bootstrap interval.
 
     Args:
         values: One per prompt, of shape (n,).
         resamples: How many samples are drawn from it.
+        clusters: The dialogue of each, whose prompts are drawn together, since they are alike; None
+            if each has its own.
 
     Returns:
         The interval; None of an empty sample.
@@ -42,6 +46,16 @@ def mean_interval(values: np.ndarray, resamples: int = RESAMPLES) -> Interval | 
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
         return Interval(mean, None, None)
+    if clusters is not None and len(set(clusters)) < len(values):
+        by_cluster = pd.Series(values).groupby(list(clusters), sort=False)
+        sums, counts = by_cluster.sum().to_numpy(), by_cluster.count().to_numpy()
+        if len(sums) < 2:
+            return Interval(mean, None, None)
+
+        def of_resample(times: np.ndarray) -> np.ndarray:
+            return np.asarray((times @ sums) / (times @ counts))
+
+        return Interval(mean, *_cluster_bootstrap(of_resample, len(sums), resamples))
     ends = stats.bootstrap(
         (values,),
         np.mean,
@@ -58,6 +72,15 @@ def share_interval(successes: int, n: int) -> Interval:
     """A share and its 95 % interval by Wilson, which also tells something of 0 out of n."""
     ends = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(successes / n, float(ends.low), float(ends.high))
+
+
+def failure_interval(failed: np.ndarray, clusters: Sequence[str]) -> Interval:
+    """The share of prompts that failed: Wilson's interval, or over dialogues of several prompts."""
+    if len(set(clusters)) == len(failed):
+        return share_interval(int(failed.sum()), len(failed))
+    interval = ratio_interval(failed.astype(float).tolist(), [1.0] * len(failed), clusters)
+    assert interval is not None  # there is at least one prompt
+    return interval
 
 
 def batch_size(n: int) -> int:

@@ -15,3 +15,4 @@ class EvaluateParams(Section):
     """Who is compared with the trained methods on the validation prompts."""
 
     baselines: Annotated[dict[Key, Key], Field(min_length=1)]
+    equivalence: Annotated[float, Field(ge=0, le=1)]

@@ -9,6 +9,7 @@ from persodpo.intervals import CONFIDENCE, RESAMPLES
 from persodpo.report.audit import NOTE as AUDIT_NOTE
 from persodpo.report.audit import audit_table, audit_warnings, correlation_table
 from persodpo.report.gains import one_sided_gains
+from persodpo.report.measures import audit_keys, measures
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results
@@ -22,6 +23,7 @@ from persodpo.report.tables import (
     metric_table,
     other_table,
     time_table,
+    verdict_table,
 )
 from persodpo.workflow import Params
 
@@ -34,34 +36,40 @@ S_total: what the pairs are formed by, on the scale that was fitted on the train
 Cut: share of the answers that were cut at the most tokens, most of which fail therefore.
 Repeated: share of the answers that were given to more than one prompt. Distinct-1 and -2: different
 words and word bigrams over all of the answers. These count what a failed response says, too.
-Words: mean of the valid answers."""
+Words: mean of the valid answers. Displaced: share of the training pairs whose chosen answer became
+less likely than it was at the start, and Fall: by how many nats a token, in the mean over all pairs
+(negative where it became likelier); both over the last fifth of the steps (docs/training.md)."""
 TIME_NOTE = """\
 Seconds per response: of answers that are computed together, each one's share of its batch. Only
 times of the same machine and the same batch compare; an answer from the cache keeps its time."""
 COMPARISON_NOTE = f"""\
 Square brackets: {CONFIDENCE:.0%} intervals over prompts, percentile bootstraps of the mean
-({RESAMPLES:,} resamples), of the failure ratio Wilson's. Where all values are equal, there is none.
-p: paired permutation tests ({RESAMPLES:,} permutations, or all of them), two-sided; p (Holm):
-corrected over all tests of this file. d_z: Cohen's d of paired samples. Over all responses, a
-failed one has the worst values, so that quality and failure are mixed; over valid responses,
-candidates are judged on different prompts, so these aren't tested. Prompts are what is drawn:
-another seed of the training could give another policy, of which nothing here tells."""
+({RESAMPLES:,} resamples), of the failure ratio Wilson's; the prompts of one dialogue are drawn
+together. Where all values are equal, there is none. Can show: the smallest true difference that so
+many prompts would show in 80 of 100 cases. Verdict: better or worse if the interval excludes 0,
+equivalent if it lies within {{equivalence:.0%}} of the measure's width on both sides of 0, else
+undecided. p: paired permutation tests ({RESAMPLES:,} permutations, or all of them), two-sided; p
+(Holm): corrected over all tests of this file, which intervals and verdicts aren't. d_z: Cohen's d
+of paired samples. Over all responses, a failed one has the worst values, so that quality and
+failure are mixed; over valid responses, candidates are judged on different prompts, so these aren't
+tested. Prompts are what is drawn: how another seed of the training comes out, `python -m persodpo seeds`
+tells (docs/experiments.md)."""
 FEW_PROMPTS = 50
 FEW_NOTE = f"""\
-With fewer than {FEW_PROMPTS} prompts a bootstrap interval is a little too narrow;
+With fewer than {FEW_PROMPTS} dialogues a bootstrap interval is a little too narrow;
 docs/evaluation.md has the measured coverage."""
 
 
 def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
     """The paper's Table 1 and what it leaves out, as Markdown; its own rows, if they are given."""
-    warned, metrics = collapses(summaries), results.metrics
-    n = next(iter(summaries.values()))["n"]
+    warned, metrics = collapses(summaries, results.starts), results.metrics
     parts = [
         "# Results on the validation prompts",
-        f"{n} prompts per candidate. Training pairs: {_pair_sets(results)}.",
+        f"{count_prompts(results)} per candidate. Training pairs: {_pair_sets(results)}.",
         f"{SCORERS_NOTE} {_versions(results)}",
         *_mixed(results),
         *_warnings(warned),
+        *_displaced(results),
         *_audit_warnings(results),
         *_pair_warnings(results),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
@@ -69,9 +77,9 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
         *([] if published is None else [PUBLISHED_NOTE]),
         "## Metrics over valid responses (mean ± sd)",
         markdown(metric_table(summaries, "valid", metrics, warned)),
-        "## Total score, format, length, collapse",
+        "## Total score, format, length, collapse, displacement",
         OTHER_NOTE,
-        markdown(other_table(summaries, warned)),
+        markdown(other_table(summaries, warned, results.trainings)),
         "## Response time in seconds",
         TIME_NOTE,
         markdown(time_table(summaries)),
@@ -79,15 +87,27 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
     return "\n\n".join(parts) + "\n"
 
 
-def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -> str:
-    """Intervals and paired tests, as Markdown."""
-    warned = collapses(summaries)
+def comparison(
+    results: Results, summaries: Summaries, compared: pd.DataFrame, equivalence: float
+) -> str:
+    """Intervals and paired tests, as Markdown.
+
+    Args:
+        results: All candidates' answers.
+        summaries: Their numbers.
+        compared: What `persodpo.report.comparison.compare` gives.
+        equivalence: The share of a measure's width that is of no importance.
+    """
+    warned = collapses(summaries, results.starts)
     parts = [
         "# Which differences are more than chance",
-        _comparison_note(results),
+        _comparison_note(results, equivalence),
         *_mixed(results),
         *_warnings(warned),
+        *_displaced(results),
         *_gains(results, compared),
+        "## In short",
+        markdown(_in_short(results, compared), "Difference"),
         "## Means over all responses",
         markdown(interval_table(results, valid_only=False)),
         "## Means over valid responses",
@@ -98,22 +118,32 @@ def comparison(results: Results, summaries: Summaries, compared: pd.DataFrame) -
     return "\n\n".join(parts) + "\n"
 
 
+def _in_short(results: Results, compared: pd.DataFrame) -> pd.DataFrame:
+    return verdict_table(compared, measures(results), audit_keys(results))
+
+
 def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """A title, a note and a table of texts per candidate that the methods are compared with."""
     return [
         (
             f"Compared with {against}",
             f"Method minus {against} on the same {rows['n'].iloc[0]} prompts.",
-            comparison_table(rows, results.metrics),
+            comparison_table(rows, measures(results)),
         )
         for against, rows in compared.groupby("against", sort=False)
     ]
 
 
-def _comparison_note(results: Results) -> str:
-    n = len(results.of(results.candidates()[0]))
-    few = f"\n\n{FEW_NOTE}" if n < FEW_PROMPTS else ""
-    return f"{n} prompts. {COMPARISON_NOTE}{few}"
+def _comparison_note(results: Results, equivalence: float) -> str:
+    few = f"\n\n{FEW_NOTE}" if len(set(results.clusters())) < FEW_PROMPTS else ""
+    note = COMPARISON_NOTE.format(equivalence=equivalence)
+    return f"{count_prompts(results)}. {note}{few}"
+
+
+def count_prompts(results: Results) -> str:
+    """How many prompts there are, and of how many dialogues, if these are fewer."""
+    n, dialogues = len(results.prompts), len(set(results.clusters()))
+    return f"{n} prompts" + (f" of {dialogues} dialogues" if dialogues < n else "")
 
 
 def _mixed(results: Results) -> list[str]:
@@ -164,6 +194,20 @@ def _gains(results: Results, compared: pd.DataFrame) -> list[str]:
     ]
 
 
+def _displaced(results: Results) -> list[str]:
+    """A sentence about each training in which the chosen answers became less likely."""
+    found = []
+    for name, numbers in results.trainings.items():
+        if "displaced_step" in numbers:
+            end = f"after step {numbers['kept_step']} is taken" if "kept_step" in numbers else ""
+            found.append(
+                f"{WARNING} In the training of {name} the chosen answers became less likely by "
+                f"step {numbers['displaced_step']}, beyond the limits of train.guard"
+                f"{f'; the policy {end}' if end else ''}."
+            )
+    return found
+
+
 def _warnings(warned: Mapping[str, str]) -> list[str]:
     return [f"{WARNING} {sentence}" for sentence in warned.values()]
 
@@ -185,7 +229,7 @@ def facts(results: Results, params: Params) -> dict[str, str]:
     """What the page's head says of the run."""
     return {
         "Trained model": params.trained_model().model if params.train.methods else "none",
-        "Validation prompts": str(len(results.of(results.candidates()[0]))),
+        "Validation prompts": count_prompts(results),
         "Training prompts": str(params.sample.n_train),
         "Pool": ", ".join(params.pool),
         "Training pairs": _pair_sets(results),
@@ -197,14 +241,14 @@ def page_blocks(
     results: Results,
     summaries: Summaries,
     compared: pd.DataFrame,
+    equivalence: float,
     published: pd.DataFrame,
     svgs: Mapping[str, str],
 ) -> list[Block]:
     """The tables and figures of the page, in their order."""
-    warned = collapses(summaries)
-    warnings = "\n\n".join(
-        [*_mixed(results), *_warnings(warned), *_audit_warnings(results), *_pair_warnings(results)]
-    )
+    warned = collapses(summaries, results.starts)
+    sentences = [*_mixed(results), *_warnings(warned), *_displaced(results)]
+    warnings = "\n\n".join([*sentences, *_audit_warnings(results), *_pair_warnings(results)])
     return [
         Block(
             "Metrics over all responses",
@@ -217,12 +261,17 @@ def page_blocks(
             "Mean ± sd.",
             metric_table(summaries, "valid", results.metrics, warned),
         ),
-        Block("Total score, format, length, collapse", OTHER_NOTE, other_table(summaries, warned)),
         Block(
-            "Intervals",
-            "\n\n".join([_comparison_note(results), *_gains(results, compared)]),
-            interval_table(results, valid_only=False),
+            "Total score, format, length, collapse, displacement",
+            OTHER_NOTE,
+            other_table(summaries, warned, results.trainings),
         ),
+        Block(
+            "Differences in short",
+            "\n\n".join([_comparison_note(results, equivalence), *_gains(results, compared)]),
+            _in_short(results, compared),
+        ),
+        Block("Intervals", "", interval_table(results, valid_only=False)),
         Block("Intervals over valid responses", "", interval_table(results, valid_only=True)),
         *(Block(*block) for block in _comparisons(results, compared)),
         Block("Audit of the metrics", AUDIT_NOTE, audit_table(results.findings, results.metrics)),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from persodpo.errors import UserError
 from persodpo.pair import Scale, evaluated_table, score_table, weighted_metrics
-from persodpo.records import Evaluated, Response, read_rows
+from persodpo.records import Evaluated, Prompt, Response, read_rows
 from persodpo.runner import read_json
 from persodpo.score import Metric, declared_metrics
 from persodpo.workflow import Params
@@ -28,14 +28,26 @@ class Results(NamedTuple):
             is marked in its label.
         pairs: The numbers of the pairs (`artifacts/pairs/metrics.json`).
         weights: Of the metrics that form pairs, by their keys.
+        total_width: The largest total score that there can be; the lowest is 0.
         findings: What the audit found (`artifacts/audit/findings.csv`).
+        prompts: The validation prompts, in the order of the table.
+        trainings: By method, the numbers of its training (`artifacts/training/<method>.json`).
+        starts: By method, what it started from.
     """
 
     table: pd.DataFrame
     metrics: Mapping[str, Metric]
     pairs: Mapping[str, Any]
     weights: Mapping[str, float]
+    total_width: float
     findings: pd.DataFrame
+    prompts: Sequence[Prompt]
+    trainings: Mapping[str, Mapping[str, float]]
+    starts: Mapping[str, str]
+
+    def clusters(self) -> list[str]:
+        """The dialogue of each prompt, in the order of `values`."""
+        return [prompt.cluster for prompt in self.prompts]
 
     def candidates(self) -> list[str]:
         """The candidates, in their order."""
@@ -74,11 +86,12 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
     Args:
         candidates: Keys of `evaluate.baselines` and `train.methods`, at least one.
         params: All parameters.
-        artifacts: The folder that has `evaluations/<candidate>.jsonl` and `pairs/`.
+        artifacts: The folder that has `evaluations/<candidate>.jsonl`, `prompts/`, `training/` and
+            `pairs/`.
 
     Raises:
-        UserError: A file is missing or has a bad row, or the candidates didn't answer the same
-            prompts, each once.
+        UserError: A file is missing or has a bad row, or the candidates didn't answer the
+            validation prompts, each once.
     """
     metrics = declared_metrics(params.scorers)
     weighted = weighted_metrics(metrics, params.scoring.weights)
@@ -98,12 +111,28 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
             computed=pd.Series([_computed(row.response) for row in rows], dtype=object),
         )
         tables.append(score_table(table, scale, params.scoring, weighted))
+    by_id = {prompt.id: prompt for prompt in read_rows(artifacts / "prompts/valid.jsonl", Prompt)}
+    answered = list(tables[0]["id"])
+    if by_id.keys() != set(answered):
+        raise UserError(
+            f"{artifacts}/prompts/valid.jsonl: the evaluations answer other prompts, so they are "
+            "of another run; run dvc repro."
+        )
+    methods = params.train.methods
     return Results(
         table=pd.concat(tables, ignore_index=True),
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
         weights=params.scoring.weights,
+        total_width=(sum(params.scoring.weights.values()) + params.scoring.w1 + params.scoring.w2),
         findings=_read_findings(artifacts / "audit/findings.csv"),
+        prompts=[by_id[id_] for id_ in answered],
+        trainings={
+            name: read_json(artifacts / f"training/{name}.json")
+            for name in candidates
+            if name in methods
+        },
+        starts={name: method.start for name, method in methods.items()},
     )
 
 

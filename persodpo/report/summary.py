@@ -11,7 +11,7 @@ from persodpo.report.results import Results
 
 # A method is said to collapse if it gives at least so many of its answers to more than one prompt,
 REPEATED = 0.25
-# or if its different bigrams, as a share of all, fall below so much of the base model's.
+# or if its different bigrams, as a share of all, fall below so much of those of its start.
 DISTINCT = 0.5
 BASE = "base"
 
@@ -98,35 +98,42 @@ def headline(summary: Mapping[str, Any]) -> dict[str, float | None]:
     return {key: value for key, value in numbers.items() if value is not None}
 
 
-def collapses(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def collapses(
+    summaries: Mapping[str, Mapping[str, Any]], starts: Mapping[str, str]
+) -> dict[str, str]:
     """The methods whose metrics can't be trusted, because they collapse.
 
+    Args:
+        summaries: Each candidate's numbers.
+        starts: What each method started from; any other candidate is compared with the base.
+
     Returns:
-        By the method's name, one sentence: it has a higher total score than the base model,
-        and gives the same answer to many prompts or says far less different things than the base.
+        By the method's name, one sentence: it has a higher total score than what it started from,
+        and gives the same answer to many prompts or says far less different things.
     """
-    base = summaries.get(BASE)
-    if base is None:
-        return {}
     found = {}
     for name, summary in summaries.items():
+        start = starts.get(name, BASE)
+        base = summaries.get(start)
+        if base is None:
+            continue
         mean, base_mean = (each["all"]["s_total"]["mean"] for each in (summary, base))
-        if name == BASE or mean <= base_mean:
+        if name == start or mean <= base_mean:
             continue
         signs = []
         if summary["repeated"] >= REPEATED and summary["repeated"] > base["repeated"]:
             signs.append(
                 f"gives {summary['repeated']:.2f} of its answers to more than one prompt "
-                f"({BASE}: {base['repeated']:.2f})"
+                f"({start}: {base['repeated']:.2f})"
             )
         if _falls(summary["distinct_2"], base["distinct_2"]):
             signs.append(
                 f"has a distinct-2 of {summary['distinct_2']:.2f} "
-                f"({BASE}: {base['distinct_2']:.2f})"
+                f"({start}: {base['distinct_2']:.2f})"
             )
         if signs:
             found[name] = (
-                f"{name} has a higher S_total than {BASE} ({mean:.2f} and {base_mean:.2f}) "
+                f"{name} has a higher S_total than {start} ({mean:.2f} and {base_mean:.2f}) "
                 f"and collapses: it {' and '.join(signs)}."
             )
     return found

@@ -4,12 +4,14 @@ Each function gives a table of texts, which Markdown files and the page share.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from persodpo.intervals import Interval, mean_interval, share_interval
+from persodpo.intervals import Interval, failure_interval, mean_interval
+from persodpo.report.measures import Measure, measures, metric_title
 from persodpo.report.results import Results
 from persodpo.score import Metric
 
@@ -17,8 +19,6 @@ Summaries = Mapping[str, Mapping[str, Any]]
 
 # What stands behind the name of a candidate whose metrics can't be trusted.
 WARNING = "⚠"
-# Measures of the comparison beside the metrics: their titles.
-MEASURES = {"s_total": "S_total ↑", "failed": "Failure ratio ↓"}
 
 
 def metric_table(
@@ -48,13 +48,12 @@ def metric_table(
     return table.rename(columns={key: metric_title(metric) for key, metric in metrics.items()})
 
 
-def metric_title(metric: Metric) -> str:
-    """A metric's name with the direction that is better."""
-    return f"{metric.label} {'↑' if metric.higher_is_better else '↓'}"
-
-
-def other_table(summaries: Summaries, warned: Mapping[str, str]) -> pd.DataFrame:
-    """Total score, format, length and collapse per candidate."""
+def other_table(
+    summaries: Summaries,
+    warned: Mapping[str, str],
+    trainings: Mapping[str, Mapping[str, float]],
+) -> pd.DataFrame:
+    """Total score, format, length, collapse and displacement per candidate."""
     columns = {
         "failure_ratio": "Failure ratio ↓",
         "cut_ratio": "Cut ↓",
@@ -68,6 +67,8 @@ def other_table(summaries: Summaries, warned: Mapping[str, str]) -> pd.DataFrame
     texts = {
         title: [_text(each[key]) for each in summaries.values()] for key, title in columns.items()
     }
+    for key, title in {"displaced_share": "Displaced ↓", "displaced_fall": "Fall ↓"}.items():
+        texts[title] = [_text(trainings.get(name, {}).get(key)) for name in summaries]
     return pd.DataFrame({"S_total ↑": totals, **texts}, index=_names(summaries, warned))
 
 
@@ -95,47 +96,67 @@ def interval_table(results: Results, valid_only: bool) -> pd.DataFrame:
         valid_only: Over valid responses, whose number is in the column n, instead of all.
     """
     rows = {}
+    dialogues = {prompt.id: prompt.cluster for prompt in results.prompts}
     for name in results.candidates():
-        valid = results.of(name)["valid"].to_numpy()
+        of_candidate = results.of(name)
+        valid = of_candidate["valid"].to_numpy(dtype=bool)
+        clusters = of_candidate["id"].map(dialogues).to_numpy()
         row = {"n": str(int(valid.sum()) if valid_only else len(valid))}
-        for key, title in titles(results.metrics).items():
+        for key, measure in measures(results).items():
             if key == "failed":
                 if not valid_only:
-                    row[title] = interval_text(share_interval(int((~valid).sum()), len(valid)))
+                    row[measure.title] = interval_text(failure_interval(~valid, clusters.tolist()))
                 continue
-            of_candidate = results.of(name)[key] if valid_only else results.values(key)[name]
-            values = of_candidate.to_numpy(dtype=float)[valid if valid_only else slice(None)]
-            row[title] = interval_text(mean_interval(values[~pd.isna(values)]))
+            if valid_only:
+                values = of_candidate[key].to_numpy(dtype=float)
+                known = valid & ~pd.isna(values)
+            else:
+                values = results.values(key)[name].loc[of_candidate["id"]].to_numpy(dtype=float)
+                known = np.ones(len(values), dtype=bool)
+            interval = mean_interval(values[known], clusters=clusters[known].tolist())
+            row[measure.title] = interval_text(interval)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def titles(metrics: Mapping[str, Metric]) -> dict[str, str]:
-    """What is compared, in the order of the columns: keys and titles."""
-    return {
-        "s_total": MEASURES["s_total"],
-        **{key: metric_title(metric) for key, metric in metrics.items()},
-        "failed": MEASURES["failed"],
-    }
+def verdict_table(
+    compared: pd.DataFrame, found: Mapping[str, Measure], audit: Sequence[str]
+) -> pd.DataFrame:
+    """Each comparison in one row: the total score, and what the audit metrics say.
+
+    Args:
+        compared: Rows of `persodpo.report.comparison.compare`.
+        found: What the measures are.
+        audit: The measures that no pair sees.
+    """
+    rows = {}
+    for (against, method), of_pair in compared.groupby(["against", "method"], sort=False):
+        by_measure = of_pair.set_index("measure")
+        total = by_measure.loc["s_total"]
+        rows[f"{method} - {against}"] = {
+            "S_total": _difference(total),
+            "can show": _text(_known(total["detectable"])),
+            "verdict": total["verdict"],
+            **{found[key].title: by_measure.loc[key, "verdict"] for key in audit},
+            found["failed"].title: by_measure.loc["failed", "verdict"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def comparison_table(compared: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
+def comparison_table(compared: pd.DataFrame, found: Mapping[str, Measure]) -> pd.DataFrame:
     """Differences of methods from one other candidate as texts.
 
     Args:
         compared: Rows of `persodpo.report.comparison.compare` of one such candidate.
-        metrics: What the values of each metric mean.
+        found: What the measures are.
     """
-    names = titles(metrics)
-    ends = compared[["difference", "low", "high"]].to_numpy(dtype=float)
     counts = compared[["wins", "ties", "losses"]].to_numpy()
     table = pd.DataFrame(
         {
-            "Measure": [names[measure] for measure in compared["measure"]],
-            "Difference": [
-                interval_text(Interval(mean, _known(low), _known(high)), "+")
-                for mean, low, high in ends
-            ],
+            "Measure": [found[measure].title for measure in compared["measure"]],
+            "Difference": [_difference(row) for _, row in compared.iterrows()],
+            "Can show": [_text(_known(value)) for value in compared["detectable"]],
+            "Verdict": compared["verdict"],
             "d_z": [_text(_known(value), "+") for value in compared["d_z"]],
             "Higher / equal / lower": [" / ".join(map(str, row)) for row in counts],
             "p": compared["p"].map(p_text),
@@ -144,6 +165,11 @@ def comparison_table(compared: pd.DataFrame, metrics: Mapping[str, Metric]) -> p
     )
     table.index = list(compared["method"])
     return table
+
+
+def _difference(row: pd.Series) -> str:
+    ends = (_known(row["low"]), _known(row["high"]))
+    return interval_text(Interval(row["difference"], *ends), "+")
 
 
 def p_text(p: float) -> str:

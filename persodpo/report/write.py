@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from persodpo.config.train import PairMethod, SftMethod
 from persodpo.errors import UserError
-from persodpo.records import Prompt, read_rows, write_text
+from persodpo.records import write_text
 from persodpo.report.comparison import compare
 from persodpo.report.documents import audit, comparison, facts, page_blocks, table_1
 from persodpo.report.figures import (
@@ -18,16 +19,16 @@ from persodpo.report.figures import (
     pairs_figure,
     training_figure,
 )
+from persodpo.report.measures import measures
 from persodpo.report.page import examples_data, render_page
 from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import BASE, headline, summarise_all
-from persodpo.report.tables import titles
 from persodpo.runner import write_json
 from persodpo.workflow import Params
 
-# Each method is compared with these, where they are candidates.
-AGAINST = (BASE, "sft", "dpo")
+# The paper's baseline, with which each other method on pairs is compared.
+BASELINE = "dpo"
 # The histograms of the pairs that are drawn: what is counted, its title, the file.
 HISTOGRAMS = {
     "s_total": ("Total score", "scores"),
@@ -43,14 +44,12 @@ class Sources(NamedTuple):
         results: All candidates' answers.
         logs: Per method, its training log.
         histograms: By the column that is counted, a title and its table.
-        prompts: The validation prompts.
         published: The paper's rows.
     """
 
     results: Results
     logs: Mapping[str, pd.DataFrame]
     histograms: Mapping[str, tuple[str, pd.DataFrame]]
-    prompts: Sequence[Prompt]
     published: pd.DataFrame
 
 
@@ -60,21 +59,13 @@ def read_sources(params: Params, artifacts: Path) -> Sources:
     Raises:
         UserError: A file is missing or bad, or the evaluations are of different runs.
     """
-    results = read_results(params.candidates(), params, artifacts)
-    prompts = read_rows(artifacts / "prompts/valid.jsonl", Prompt)
-    if {prompt.id for prompt in prompts} != set(results.table["id"]):
-        raise UserError(
-            f"{artifacts}/prompts/valid.jsonl: the evaluations answer other prompts, so they are "
-            "of another run; run dvc repro."
-        )
     return Sources(
-        results=results,
+        results=read_results(params.candidates(), params, artifacts),
         logs={name: _csv(artifacts / f"training/{name}.csv") for name in params.train.methods},
         histograms={
             column: (title, _csv(artifacts / f"pairs/{file}.csv"))
             for column, (title, file) in HISTOGRAMS.items()
         },
-        prompts=prompts,
         published=published_rows(),
     )
 
@@ -98,18 +89,19 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
             per candidate), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and
             `report.html`.
     """
-    results = sources.results
+    results, equivalence = sources.results, params.evaluate.equivalence
     summaries = summarise_all(results, params.sample.max_words)
-    # where nothing was trained, the other candidates take the methods' place
-    methods = list(params.train.methods) or [n for n in results.candidates() if n != BASE]
-    compared = compare_methods(results, methods)
+    compared = compare_methods(results, params)
     figures: dict[str, Sequence[Chart]] = {
         "figure2a": training_figure(sources.logs, "a"),
         "figure2b": training_figure(sources.logs, "b"),
         "figure2c": candidates_figure(summaries),
     }
     write_text(folder / "table1.md", table_1(results, summaries, sources.published))
-    write_text(folder / "comparison.md", comparison(results, summaries, compared))
+    write_text(
+        folder / "comparison.md",
+        comparison(results, summaries, compared, params.evaluate.equivalence),
+    )
     write_text(folder / "audit.md", audit(results))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
     write_json(folder / "metrics.json", metrics)
@@ -123,14 +115,63 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     page = render_page(
         "PersoDPO: results",
         facts(results, params),
-        page_blocks(results, summaries, compared, sources.published, svgs),
-        examples_data(sources.prompts, results.table, results.metrics),
+        page_blocks(
+            results, summaries, compared, params.evaluate.equivalence, sources.published, svgs
+        ),
+        examples_data(results.prompts, results.table, results.metrics),
     )
     write_text(folder / "report.html", page)
 
 
-def compare_methods(results: Results, methods: Sequence[str]) -> pd.DataFrame:
-    """Each method against base and plain DPO: see `persodpo.report.comparison.compare`."""
-    values = {key: results.values(key) for key in titles(results.metrics)}
-    against = [name for name in AGAINST if name in results.candidates()]
-    return compare(values, methods, against)
+def compare_methods(results: Results, params: Params) -> pd.DataFrame:
+    """Compare each method with others: see `persodpo.report.comparison.compare`."""
+    found = measures(results)
+    values = {key: results.values(key) for key in found}
+    return compare(
+        values,
+        compared_pairs(results.candidates(), params.train.methods),
+        results.clusters(),
+        found,
+        params.evaluate.equivalence,
+    )
+
+
+def compared_pairs(
+    candidates: Sequence[str], methods: Mapping[str, SftMethod | PairMethod]
+) -> list[tuple[str, str]]:
+    """With whom each method is compared.
+
+    Each with the base and with what it starts from; one on pairs also with the paper's baseline,
+    and with the method that differs from it in the weight alone, if there is one. Where nothing was
+    trained, the other candidates take the methods' place.
+
+    Returns:
+        Candidates and methods, by candidate.
+    """
+    if not methods:
+        return [
+            (against, name)
+            for against in (BASE, BASELINE)
+            if against in candidates
+            for name in candidates
+            if name not in (BASE, against)
+        ]
+    pairs = [(BASE, name) for name in methods if BASE in candidates]
+    pairs += [(method.start, name) for name, method in methods.items() if method.start != BASE]
+    on_pairs = {name: each for name, each in methods.items() if isinstance(each, PairMethod)}
+    pairs += [(BASELINE, name) for name in on_pairs if BASELINE in methods and name != BASELINE]
+    pairs += [
+        (other, name)
+        for name, method in on_pairs.items()
+        for other, twin in on_pairs.items()
+        if method.weight != "none" and twin == method.model_copy(update=_unweighted(twin))
+    ]
+    return sorted(dict.fromkeys(pairs), key=lambda pair: list(candidates).index(pair[0]))
+
+
+def _unweighted(twin: PairMethod) -> dict[str, Any]:
+    """What a method would have in common with one that has no weight, if it had none either."""
+    if twin.weight != "none":
+        return {}
+    fields = ("weight", "weight_temperature", "weight_normalisation")
+    return {name: getattr(twin, name) for name in fields}

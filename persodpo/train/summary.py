@@ -32,8 +32,9 @@ def summary(
     Returns:
         The log, one row per step, and `pairs` (of a supervised training `answers`), `prompts`,
         `steps`, `tokens`, the means of MEANS over the last fifth of the steps behind the policy,
-        `held_out_loss` if pairs were held out, `train_seconds`, and, if the guard stopped it,
-        `kept_step`, the step whose policy was taken.
+        `held_out_loss` if pairs were held out, `train_seconds`, and, if the guard spoke,
+        `displaced_step`, the step at which it did, and, if it stopped the training, `kept_step`,
+        the one whose policy was taken.
     """
     history = pd.DataFrame(trainer.state.log_history)
     seconds = history["train_runtime"].dropna().iloc[-1]
@@ -41,12 +42,13 @@ def summary(
     history = history.drop(columns=of_the_end)
     # losses and held-out losses of one step are rows of their own
     log = history.groupby("step", as_index=False).first().dropna(subset="loss")
-    kept, stopped = None, {}
-    if displaced := stopped_at(log, guard):
-        # one that was killed right there has gone a step further
-        log = log[log["step"] <= displaced]
-        kept = last_good_step(displaced, guard)
-        stopped = {"kept_step": kept}
+    kept, guarded = None, {}
+    if displaced := _displaced_at(log, guard):
+        guarded["displaced_step"] = displaced
+        if guard.action == "stop":
+            # one that was killed right there has gone a step further
+            log = log[log["step"] <= displaced]
+            kept = guarded["kept_step"] = last_good_step(displaced, guard)
     evaluated = log["eval_loss"].dropna() if "eval_loss" in log else pd.Series(dtype=float)
     of_policy = evaluated.min() if trainer.args.load_best_model_at_end else evaluated.tail(1).min()
     last = _last_steps(log, kept)
@@ -58,13 +60,13 @@ def summary(
         **{name: float(last[column].mean()) for name, column in MEANS.items() if column in log},
         **({"held_out_loss": float(of_policy)} if len(evaluated) else {}),
         "train_seconds": float(seconds),
-        **stopped,
+        **guarded,
     }
 
 
-def stopped_at(log: pd.DataFrame, guard: GuardParams) -> int | None:
-    """The step at which the guard stops a training with this log; None if it doesn't."""
-    if guard.action != "stop" or SHARE not in log:
+def _displaced_at(log: pd.DataFrame, guard: GuardParams) -> int | None:
+    """The step at which the guard speaks; None if it never does."""
+    if guard.action == "none" or SHARE not in log:
         return None
     return displaced_at(log[["step", SHARE, FALL]].to_dict("records"), guard)
 
