@@ -52,8 +52,8 @@ undecided. p: paired permutation tests ({RESAMPLES:,} permutations, or all of th
 (Holm): corrected over all tests of this file, which intervals and verdicts aren't. d_z: Cohen's d
 of paired samples. Over all responses, a failed one has the worst values, so that quality and
 failure are mixed; over valid responses, candidates are judged on different prompts, so these aren't
-tested. Prompts are what is drawn: how another seed of the training comes out, `python -m persodpo seeds`
-tells (docs/experiments.md)."""
+tested. Prompts are what is drawn: how another seed of the training comes out,
+`python -m persodpo seeds` tells (docs/experiments.md)."""
 FEW_PROMPTS = 50
 FEW_NOTE = f"""\
 With fewer than {FEW_PROMPTS} dialogues a bootstrap interval is a little too narrow;

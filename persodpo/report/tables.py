@@ -131,14 +131,13 @@ def verdict_table(
     """
     rows = {}
     for (against, method), of_pair in compared.groupby(["against", "method"], sort=False):
-        by_measure = of_pair.set_index("measure")
-        total = by_measure.loc["s_total"]
+        by_measure = {row["measure"]: row for row in of_pair.to_dict("records")}
+        total = by_measure["s_total"]
         rows[f"{method} - {against}"] = {
             "S_total": _difference(total),
             "can show": _text(_known(total["detectable"])),
             "verdict": total["verdict"],
-            **{found[key].title: by_measure.loc[key, "verdict"] for key in audit},
-            found["failed"].title: by_measure.loc["failed", "verdict"],
+            **{found[key].title: by_measure[key]["verdict"] for key in [*audit, "failed"]},
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -154,7 +153,7 @@ def comparison_table(compared: pd.DataFrame, found: Mapping[str, Measure]) -> pd
     table = pd.DataFrame(
         {
             "Measure": [found[measure].title for measure in compared["measure"]],
-            "Difference": [_difference(row) for _, row in compared.iterrows()],
+            "Difference": [_difference(row) for row in compared.to_dict("records")],
             "Can show": [_text(_known(value)) for value in compared["detectable"]],
             "Verdict": compared["verdict"],
             "d_z": [_text(_known(value), "+") for value in compared["d_z"]],
@@ -167,7 +166,7 @@ def comparison_table(compared: pd.DataFrame, found: Mapping[str, Measure]) -> pd
     return table
 
 
-def _difference(row: pd.Series) -> str:
+def _difference(row: Mapping[Any, Any]) -> str:
     ends = (_known(row["low"]), _known(row["high"]))
     return interval_text(Interval(row["difference"], *ends), "+")
 

@@ -100,7 +100,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     write_text(folder / "table1.md", table_1(results, summaries, sources.published))
     write_text(
         folder / "comparison.md",
-        comparison(results, summaries, compared, params.evaluate.equivalence),
+        comparison(results, summaries, compared, equivalence),
     )
     write_text(folder / "audit.md", audit(results))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
@@ -115,9 +115,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     page = render_page(
         "PersoDPO: results",
         facts(results, params),
-        page_blocks(
-            results, summaries, compared, params.evaluate.equivalence, sources.published, svgs
-        ),
+        page_blocks(results, summaries, compared, equivalence, sources.published, svgs),
         examples_data(results.prompts, results.table, results.metrics),
     )
     write_text(folder / "report.html", page)
