@@ -1,7 +1,7 @@
 # make repro   the whole workflow            make test       all tests
 # make check   style and types              make test-fast  those that take seconds, while you work
 # make format  what check would ask for
-# make table   the last commit's experiments: settings that differ, S_total and failure ratio
+# make table   the last commit's experiments: settings that differ, S_total, failure ratio, means over seeds
 # Each makes the virtual environment in .venv if it is missing or requirements.txt has changed.
 
 PYTHON ?= python3
@@ -40,6 +40,8 @@ SHOW = DVC_PAGER=cat dvc exp show --only-changed
 table: .venv/installed
 	@$(SHOW) --drop '(?!Experiment$$|State$$|$(SETTINGS))' --keep '[^:]+\.s_total$$' --keep 'persodpo\.pairs$$'
 	@$(SHOW) --drop '(?!Experiment$$)' --keep '[^:]+\.failure_ratio$$'
+	@echo
+	@python -m persodpo seeds --brief
 
 # torch comes first and with its own dependencies, which a CUDA build has and a CPU build hasn't.
 # All else is installed without dependency resolution: the list is the full closure, and one of

@@ -1,6 +1,7 @@
-"""The command line beside the stages: dvc.yaml in step, costs, profiles, export, chat, cache.
+"""The command line beside the stages: dvc.yaml, seeds, costs, profiles, export, chat, cache.
 
 python -m persodpo sync
+python -m persodpo seeds [NAME ...] [--brief]
 python -m persodpo estimate
 python -m persodpo profile paper | replay --logs FOLDER
 python -m persodpo export METHOD --to FOLDER
@@ -41,6 +42,27 @@ def sync() -> None:
     Run it after a change of `models`, `pool`, `train.methods` or `evaluate.baselines`.
     """
     synchronise_files()
+
+
+@app.command()
+def seeds(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experiments, or workspace; without one, all.")
+    ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="The mean total scores only.")] = False,
+) -> None:
+    """Average runs over train.seed: the workspace's, and those of the last commit's experiments.
+
+    Runs whose other settings are equal belong together. docs/experiments.md has the loop that makes
+    them.
+    """
+    # imported late, because DVC takes a second that the other commands need not wait
+    from persodpo.experiments import brief_table, read_runs, seed_tables  # noqa: PLC0415
+
+    runs, left_out = read_runs(names or [])
+    for sentence in left_out:
+        typer.echo(sentence, err=True)
+    typer.echo(brief_table(runs) if brief else seed_tables(runs))
 
 
 @app.command()

@@ -183,5 +183,7 @@ def finished_workspace(finished) -> Workspace:
 
 @pytest.fixture(scope="session")
 def prompts() -> list[Prompt]:
-    """Six prompts of the embedded sample."""
-    return sample_prompts(load_params(ROOT / "params.yaml").sample)[0][:6]
+    """Six whole dialogues of the embedded sample."""
+    sample = load_params(ROOT / "params.yaml").sample
+    whole = {"rounds": "last", "max_turns": None, "max_words": 60}
+    return sample_prompts(sample.model_copy(update=whole))[0][:6]

@@ -82,6 +82,7 @@ class RemoteWorkspace:
         self.params["pool"] = ["remote", "smollm2_greedy"]
         self.params["evaluate"]["baselines"] = {"base": "smollm2_greedy"}
         self.params["generate"] |= {"max_cost_usd": 100.0}
+        self.params["sample"] |= {"rounds": "last", "max_turns": None}
         self.prices = [{"base_url": base_url, "model": None, "input": 1.0, "output": 2.0}]
         self.set_prompts(n)
         self.write()

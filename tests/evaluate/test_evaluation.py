@@ -54,5 +54,5 @@ def test_a_method_answers_by_its_policy(params, prompts, tmp_path, tiny_model):
 def test_candidates_are_baselines_and_methods(params):
     assert params.candidates() == {
         "base": "smollm2_greedy", "golden": "golden",
-        **dict.fromkeys(["dpo", "persodpo", "persodpo_sft"], "smollm2_greedy"),
+        **dict.fromkeys(["sft", "dpo", "persodpo", "persodpo_unweighted"], "smollm2_greedy"),
     }  # fmt: skip

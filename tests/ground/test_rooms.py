@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 # In the order of the flow.
 ROOMS = ["config", "models", "sample", "generate", "score", "audit", "pair", "train", "evaluate",
-         "workflow", "report", "share"]  # fmt: skip
+         "workflow", "report", "experiments", "share"]  # fmt: skip
 # Rooms without a door of their own, whose modules are each for those who need them.
 OPEN = {"config", "models"}
 # Modules of another room that are imported beside its door, because the door would import them,

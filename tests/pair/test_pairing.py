@@ -7,9 +7,8 @@ from trl.data_utils import is_conversational
 
 from persodpo.config.pair import PairingParams
 from persodpo.errors import UserError
-from persodpo.pair.pairing import form_pair_sets, pair_rows, pair_texts, select_pairs
+from persodpo.pair.pairing import best_answers, form_pair_sets, pair_rows, pair_texts, select_pairs
 from persodpo.records import Prompt
-from persodpo.weights import pair_weights
 from persodpo.workflow.params import load_params
 
 WHOLE = load_params(ROOT / "params.yaml")
@@ -298,9 +297,16 @@ def test_a_set_that_nothing_is_trained_on_may_be_empty():
     assert (len(sets["dpo"]), len(sets["persodpo"])) == (0, 1)
 
 
-def test_weights():
-    assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])
-    assert pair_weights([-50.0, 50.0], 0.01, "none").tolist() == [0.0, 1.0]
+def test_the_best_answer_of_each_prompt():
+    rows = table([("a", "m1", "x", True, 0.5), ("a", "m2", "y", True, 0.9),
+                  ("a", "m3", "z", False, 1.0), ("b", "m1", "u", True, 0.2),
+                  ("b", "m2", "v", True, 0.2), ("c", "m1", "w", False, 0.9)])  # fmt: skip
+    found = {each.prompt_id: each for each in best_answers(rows, PROMPTS)}
+    assert found.keys() == {"a", "b"}
+    answers = {id_: each.completion[0].content for id_, each in found.items()}
+    assert answers == {"a": '{"response": "y"}', "b": '{"response": "u"}'}
+    assert found["a"].prompt[0].content == "ask a"
+    assert not any(each.cut for each in found.values())
 
 
 def test_equal_scores_are_never_paired_and_the_margin_itself_is_enough():

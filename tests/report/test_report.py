@@ -30,7 +30,7 @@ SCALE = Scale(
 AUDIT_VALUES = {"rouge": 0.5, "golden": 0.5, "use": 0.0}
 NUMBERS = {
     "pairs": 7, "prompts": 5, "words_chosen": 4.0, "words_rejected": 5.0, "chosen_longer": 0.5,
-    "rejected_invalid": 0.25, "margin": {"median": 0.5}, "weight": {"median": 0.6},
+    "rejected_invalid": 0.25, "margin": {"median": 0.5},
     "checks": {"length_d": -0.4, "near_duplicates": 0.0, "conflicting_texts": 0.25,
                "decided_by_format": 0.1, "decided_by_length": None, "decided_by_both": 0.2},
 }  # fmt: skip
@@ -92,7 +92,10 @@ def artifacts(tmp_path):
         columns = ["step", "loss/total", "grad_norm", "rewards/margins", "rewards/accuracies"]
         log = pd.DataFrame([[1, 0.7, 2.0, 0.0, 0.5], [2, 0.5, 1.0, 0.4, 1.0]], columns=columns)
         (folder / "training").mkdir(exist_ok=True)
+        log = log if name != "sft" else log[["step", "loss/total", "grad_norm"]]
         log.to_csv(folder / f"training/{name}.csv", index=False)
+        numbers = {} if name == "sft" else {"displaced_share": 0.75, "displaced_fall": -0.25}
+        write_json(folder / f"training/{name}.json", {"loss": 0.5, **numbers})
     for column, file in {"s_total": "scores", "margin": "margins", "words": "lengths"}.items():
         table = pd.DataFrame({column: [0.1, 0.2], "chosen": [0.5, 0.5], "rejected": [1.0, 0.0]})
         table.to_csv(folder / f"pairs/{file}.csv", index=False)
@@ -163,7 +166,7 @@ def test_where_a_collapse_begins(repeated, distinct_2, is_marked):
     """A quarter of the answers repeated, or fewer than half of the base's different bigrams."""
     base = {"all": {"s_total": {"mean": 0.2}}, "repeated": 0.0, "distinct_2": 0.9}
     method = {"all": {"s_total": {"mean": 0.3}}, "repeated": repeated, "distinct_2": distinct_2}
-    assert ("dpo" in collapses({"base": base, "dpo": method})) == is_marked
+    assert ("dpo" in collapses({"base": base, "dpo": method}, {})) == is_marked
 
 
 def test_a_worked_example(artifacts):
@@ -218,7 +221,7 @@ def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
     write_evaluation(artifacts, "persodpo", collapsing(many))
     names = ["base", "dpo", "persodpo"]
     read = results(artifacts, *names)
-    found = collapses({name: summarise(read, name, 110) for name in names})
+    found = collapses({name: summarise(read, name, 110) for name in names}, {})
     assert list(found) == ["dpo"]
     assert "gives 1.00 of its answers to more than one prompt (base: 0.00)" in found["dpo"]
     assert "distinct-2" in found["dpo"]
@@ -226,7 +229,7 @@ def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
     write_evaluation(artifacts, "base", BETTER)
     write_evaluation(artifacts, "dpo", [evaluated(id_, None, c=-1.0) for id_ in "abcd"])
     read = results(artifacts, "base", "dpo")
-    assert not collapses({name: summarise(read, name, 110) for name in ("base", "dpo")})
+    assert not collapses({name: summarise(read, name, 110) for name in ("base", "dpo")}, {})
 
 
 @pytest.mark.slow

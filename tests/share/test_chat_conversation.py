@@ -93,8 +93,8 @@ def test_only_who_is_chosen_answers(own_workspace):
 
 
 def test_a_method_that_is_not_trained_is_refused_or_left_out():
-    message = refusal("--with", "persodpo_sft", "--persona", "I sail.")
-    assert "run dvc repro train@persodpo_sft" in message
+    message = refusal("--with", "persodpo_unweighted", "--persona", "I sail.")
+    assert "run dvc repro train@persodpo_unweighted" in message
     assert "dvc pull" in message
     result = run("--persona", "I sail.", typed="")
     assert "With you: base, dpo, persodpo." in result.stdout

@@ -177,9 +177,9 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, adapter, monkeyp
 def test_mistakes_are_reported(tmp_path, tiny_model):
     out = tmp_path / "out"
     with pytest.raises(
-        UserError, match=r"train.methods has no key 'sft'; the keys there are dpo, "
+        UserError, match=r"train.methods has no key 'ppo'; the keys there are sft, dpo, "
     ):
-        export_method("sft", out)
+        export_method("ppo", out)
     with pytest.raises(UserError, match=r"dvc repro train@persodpo to train it, or dvc pull"):
         export_method(METHOD, out)
     make_adapter(tiny_model, "pypi:another")

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
 from tiny_models import perturb
-from tiny_trainings import PAIRS
+from tiny_trainings import PAIRS, method_params
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from persodpo.train.collator import PromptCollator
 from persodpo.train.loss import answer_logps, dpo_losses, linear_losses
 from persodpo.train.reference import with_reference_logps
-from persodpo.train.rows import TokenisedRow, group_pairs, tokenise
+from persodpo.train.rows import TokenisedRow, group_by_prompt, tokenise
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
-from persodpo.weights import pair_weights
+from persodpo.train.weighting import pair_weights
 
 ADAPTER = {"task_type": "CAUSAL_LM", "r": 4, "target_modules": "all-linear"}
 
@@ -40,7 +40,7 @@ def training_data(folder, model, tokenizer, weights, offsets=None, layout="share
     values = iter(zip(weights, offsets or [0.0] * len(weights), strict=True))
     collator = PromptCollator(tokenizer.pad_token_id, layout)
     rows = []
-    for group in group_pairs(PAIRS):
+    for group in group_by_prompt(PAIRS):
         row = tokenise(group, chat_template(tokenizer), 512)
         pairs = [(pair, *next(values)) for pair in row.pairs]
         pairs = tuple(replace(pair, weight=w, offset=o) for pair, w, o in pairs)
@@ -60,8 +60,7 @@ def ours(
         collator=collator,
         plan=[list(each) for each in plan],
         steps=1,
-        loss=loss,
-        sft_weight=sft_weight,
+        method=method_params(loss=loss, sft_weight=sft_weight),
         model=model,
         args=config(folder, **(PLANNED | changes)),
         processing_class=tokenizer,
@@ -125,7 +124,7 @@ def test_the_sft_term_is_the_mean_token_nll_of_the_chosen_answers(tiny_model, to
     model = ours(tiny_model, tokenizer, tmp_path).model.eval()
     nll = []
     for pair in PAIRS:
-        row = tokenise(group_pairs([pair])[0], chat_template(tokenizer), 512)
+        row = tokenise(group_by_prompt([pair])[0], chat_template(tokenizer), 512)
         prompt, answer = row.prompt_ids, row.answer_ids[row.pairs[0].chosen]
         ids = torch.tensor([prompt + answer])
         labels = torch.tensor([(-100,) * len(prompt) + answer])
@@ -257,7 +256,7 @@ def test_either_layout_gives_the_log_probabilities_of_plain_rows(rows, layout, t
 def test_reference_values_are_computed_once(tiny_model, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     collator = PromptCollator(tokenizer.pad_token_id)
-    rows = [tokenise(group, chat_template(tokenizer), 512) for group in group_pairs(PAIRS)]
+    rows = [tokenise(group, chat_template(tokenizer), 512) for group in group_by_prompt(PAIRS)]
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
 

@@ -13,17 +13,16 @@ import pytest
 import torch
 from conftest import DATE, ROOT, transformers_model
 from tiny_trainings import (
-    METHOD,
     MORE_PAIRS,
     MORE_PROMPTS,
     PAIRS,
     PROMPTS,
+    method_params,
     train_params,
     weights,
 )
 from warm_python import warm_python
 
-from persodpo.config.train import MethodParams
 from persodpo.train.checkpoints import last_checkpoint
 from persodpo.train.run import train_policy
 
@@ -61,7 +60,7 @@ def settings(model, policy):
     """What `train_policy` takes behind pairs and prompts, in a process of its own."""
     # in two processes a step of three prompts has four passes, one of them empty
     params = train_params(epochs=3, batch_size=3, passes=2, checkpoint_steps=2, held_out=0.1)
-    return MethodParams(**METHOD), params, transformers_model(model), 110, DATE, Path(policy)
+    return method_params(), params, transformers_model(model), 110, DATE, Path(policy)
 
 
 def start(model, policy, root, seconds, *launch):

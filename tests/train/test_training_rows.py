@@ -8,9 +8,9 @@ import pytest
 from conftest import transformers_model
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_trainings import METHOD, PAIRS, PROMPTS, make_pair
+from tiny_trainings import DEMONSTRATIONS, METHOD, PAIRS, PROMPTS, make_pair
 
-from persodpo.config.train import MethodParams
+from persodpo.config.train import PairMethod
 from persodpo.errors import UserError
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt
@@ -18,19 +18,18 @@ from persodpo.train.batches import plan_passes, split, steps_per_epoch
 from persodpo.train.rows import (
     AnswerPair,
     TokenisedRow,
-    group_pairs,
+    group_by_prompt,
     tokenise,
     training_rows,
-    weigh,
 )
-from persodpo.weights import pair_weights
+from persodpo.train.weighting import pair_weights, weigh
 from persodpo.workflow.params import load_params
 
 PARAMS = load_params().train
 
 
 def method(weight="score", **changes):
-    return MethodParams(**(METHOD | {"weight": weight} | changes))
+    return PairMethod(**(METHOD | {"weight": weight} | changes))
 
 
 def row_of(pairs, tokens=1):
@@ -43,7 +42,7 @@ def sides(row):
 
 
 def test_pairs_are_grouped_by_prompt():
-    first, second = group_pairs(PAIRS)
+    first, second = group_by_prompt(PAIRS)
     texts = ("In Paris, by the river.", "No.", "tower tower tower")
     assert first.answers == tuple((text, False) for text in texts)
     assert sides(first) == [(0, 1), (0, 2), (1, 2)]
@@ -53,13 +52,13 @@ def test_pairs_are_grouped_by_prompt():
 
 def test_a_cut_answer_is_another_than_a_whole_one():
     pairs = [make_pair("p", "q", "a", "b", cut=(False, True)), make_pair("p", "q", "a", "b")]
-    (row,) = group_pairs(pairs)
+    (row,) = group_by_prompt(pairs)
     assert row.answers == (("a", False), ("b", True), ("b", False))
     assert sides(row) == [(0, 1), (0, 2)]
 
 
 def test_the_tokens_are_the_chat_templates(tokenizer, template):
-    row = tokenise(group_pairs(PAIRS)[0], template, 512)
+    row = tokenise(group_by_prompt(PAIRS)[0], template, 512)
     whole = tokenizer.decode([*row.prompt_ids, *row.answer_ids[0]])
     assert "user\nWhere is the tower?<|im_end|>\n<|im_start|>assistant\nIn Paris, by" in whole
     assert whole.endswith("river.<|im_end|>\n")
@@ -67,15 +66,15 @@ def test_the_tokens_are_the_chat_templates(tokenizer, template):
 
 def test_a_cut_answer_does_not_end_its_turn(tokenizer, template):
     pair = make_pair("p", "Where?", '{"response": "In Par', " In a cut\n", cut=(True, True))
-    row = tokenise(group_pairs([pair])[0], template, 512)
+    row = tokenise(group_by_prompt([pair])[0], template, 512)
     cut = [tokenizer.decode(list(ids)) for ids in row.answer_ids]
     assert cut == ['{"response": "In Par', " In a cut\n"]
     # what the template itself says behind an answer isn't taken for the answer
     odd = make_pair("p", "Where?", "im_end", "user", cut=(True, True))
-    row = tokenise(group_pairs([odd])[0], template, 512)
+    row = tokenise(group_by_prompt([odd])[0], template, 512)
     assert [tokenizer.decode(list(ids)) for ids in row.answer_ids] == ["im_end", "user"]
     whole = make_pair("p", "Where?", "In Paris.", "No.")
-    row = tokenise(group_pairs([whole])[0], template, 512)
+    row = tokenise(group_by_prompt([whole])[0], template, 512)
     assert all(tokenizer.decode(list(ids)).endswith("<|im_end|>\n") for ids in row.answer_ids)
 
 
@@ -93,7 +92,7 @@ def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, tiny_model, c
 
     def rows(max_length):
         params = PARAMS.model_copy(update={"max_length": max_length})
-        return training_rows(pairs, [prompt], method(), params, base, template, 110)
+        return training_rows(pairs, [prompt], params, base, template, 110)
 
     def decoded(row):
         return tokenizer.decode(list(row.prompt_ids))
@@ -119,14 +118,14 @@ def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, tiny_model, c
 def test_pairs_of_another_run_are_refused(template, tiny_model):
     base = transformers_model(tiny_model)
     with pytest.raises(UserError, match=r"'p1' isn't in artifacts/prompts/train.jsonl"):
-        training_rows(PAIRS, [dialogue(1)], method(), PARAMS, base, template, 110)
+        training_rows(PAIRS, [dialogue(1)], PARAMS, base, template, 110)
 
 
 def test_a_context_that_the_model_has_not(template, tiny_model):
     base = transformers_model(tiny_model)
     params = PARAMS.model_copy(update={"max_length": 4096})
     with pytest.raises(UserError, match=r"train.max_length is 4096, but .* no more than 2048"):
-        training_rows(PAIRS, PROMPTS, method(), params, base, template, 110)
+        training_rows(PAIRS, PROMPTS, params, base, template, 110)
 
 
 @given(
@@ -136,11 +135,9 @@ def test_a_context_that_the_model_has_not(template, tiny_model):
     st.sampled_from(["none", "mean_one"]),
 )
 def test_weights_and_offsets(differences, weight, temperature, normalisation):
-    params = PARAMS.model_copy(
-        update={"weight_temperature": temperature, "weight_normalisation": normalisation}
-    )
+    chosen = method(weight, weight_temperature=temperature, weight_normalisation=normalisation)
     unweighed = [row_of([AnswerPair(0, 1, each) for each in row]) for row in differences]
-    rows = weigh(unweighed, method(weight), params)
+    rows = weigh(unweighed, chosen)
     assert [[pair.difference for pair in row.pairs] for row in rows] == differences
     flat = [each for row in differences for each in row]
     weights = [pair.weight for row in rows for pair in row.pairs]
@@ -149,6 +146,30 @@ def test_weights_and_offsets(differences, weight, temperature, normalisation):
     assert weights == pytest.approx(by_score if weight == "score" else np.ones(len(flat)))
     expected = np.asarray(flat) / temperature if weight == "margin_offset" else np.zeros(len(flat))
     assert offsets == pytest.approx(expected)
+
+
+def test_weights():
+    assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])
+    assert pair_weights([-50.0, 50.0], 0.01, "none").tolist() == [0.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 3), min_size=2, unique=True), st.floats(0.05, 3))
+def test_below_0_small_differences_weigh_more(differences, temperature):
+    ordered = np.sort(differences)
+    up, down = (pair_weights(ordered, t, "none") for t in (temperature, -temperature))
+    assert (np.diff(up) >= 0).all() and (np.diff(down) <= 0).all()
+    assert up + down == pytest.approx(np.ones(len(ordered)))
+
+
+def test_demonstrations_are_rows_of_one_answer(template, tiny_model):
+    rows = training_rows(
+        DEMONSTRATIONS, PROMPTS, PARAMS, transformers_model(tiny_model), template, 110
+    )
+    assert [len(row.answer_ids) for row in rows] == [1, 1]
+    assert [sides(row) for row in rows] == [[(0, 0)], [(0, 0)]]
+    of_pairs = training_rows(PAIRS, PROMPTS, PARAMS, transformers_model(tiny_model), template, 110)
+    assert [row.answer_ids[0] for row in rows] == [row.answer_ids[0] for row in of_pairs]
+    assert [row.prompt_ids for row in rows] == [row.prompt_ids for row in of_pairs]
 
 
 @given(st.integers(2, 40), st.floats(0.01, 0.9), st.integers(0, 9))

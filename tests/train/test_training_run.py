@@ -126,7 +126,7 @@ def test_another_beta_needs_no_reference_pass(run, monkeypatch):
         passes.append(1) or rows_logps(*args)))  # fmt: skip
     run("a")
     assert len(passes) == 2
-    run("b", beta=0.5, epochs=1, weight_temperature=0.3, method={"learning_rate": 0.001})
+    run("b", beta=0.5, epochs=1, method={"learning_rate": 0.001, "weight_temperature": 0.3})
     assert len(passes) == 2
 
 
@@ -156,8 +156,10 @@ def test_held_out_pairs_and_early_stopping(run):
 
 
 def test_no_pairs(run):
-    with pytest.raises(UserError, match=r"pairs/persodpo\.jsonl has no pairs to train on"):
-        run("none", pairs=[])
+    with pytest.raises(UserError, match=r"pairs/persodpo\.jsonl has nothing to train on.*pair\)"):
+        run("none", data=[])
+    with pytest.raises(UserError, match=r"pairs/golden\.jsonl has nothing to .*repro sample\)"):
+        run("none", data=[], method={"loss": "nll"})
 
 
 def test_a_loss_that_is_no_number_ends_the_run(run, tmp_path):

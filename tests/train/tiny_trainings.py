@@ -8,18 +8,22 @@ from conftest import DATE, ROOT, transformers_model
 from safetensors.torch import load_file
 from transformers import MistralConfig, MistralForCausalLM
 
-from persodpo.config.train import MethodParams, TrainParams
-from persodpo.records import Pair, Prompt
+from persodpo.config.train import PairMethod, SftMethod, TrainParams
+from persodpo.records import Demonstration, Pair, Prompt
 from persodpo.train.run import TrainingRun, train_policy
 from persodpo.workflow.params import load_params
 
 METHOD = {
-    "pairs": "persodpo",
+    "start": "base",
+    "data": "persodpo",
     "loss": "sigmoid",
     "weight": "score",
+    "weight_temperature": 1.0,
+    "weight_normalisation": "none",
     "sft_weight": 1.0,
     "learning_rate": 0.05,
 }
+SFT = {"start": "base", "data": "golden", "loss": "nll", "learning_rate": 0.05}
 LORA = {"r": 4, "alpha": 8, "targets": "all-linear", "quantisation": "none"}
 
 
@@ -64,11 +68,23 @@ def prompts_of(pairs) -> list[Prompt]:
 
 PROMPTS = prompts_of(PAIRS)
 MORE_PROMPTS = prompts_of(MORE_PAIRS)
+# To learn by themselves: the answers that the pairs prefer.
+DEMONSTRATIONS = [
+    Demonstration(prompt=pair.prompt, completion=pair.chosen, prompt_id=pair.prompt_id, cut=False)
+    for pair in [PAIRS[0], PAIRS[3]]
+]
+
+
+def method_params(**changes) -> SftMethod | PairMethod:
+    """METHOD, or SFT if the loss is nll."""
+    if changes.get("loss") == "nll":
+        return SftMethod(**(SFT | changes))
+    return PairMethod(**(METHOD | changes))
 
 
 def train_params(**changes) -> TrainParams:
     """The shipped ones, for short trainings."""
-    values = {"warmup_steps": 0, "epochs": 2, "max_length": 512, "lora": LORA}
+    values = {"warmup_steps": 0, "epochs": 2, "batch_size": 1, "max_length": 512, "lora": LORA}
     shipped = load_params(ROOT / "params.yaml").train.model_dump()
     return TrainParams.model_validate(shipped | values | changes)
 
@@ -81,11 +97,13 @@ class Runs:
         self.folder, self.tiny_model = folder, tiny_model
 
     def __call__(
-        self, name, pairs=PAIRS, prompts=PROMPTS, method=(), model=None, **changes
+        self, name, data=PAIRS, prompts=PROMPTS, method=(), model=None, **changes
     ) -> TrainingRun:
+        method = method_params(**dict(method))
+        start = None if method.start == "base" else self.folder / method.start
         done = train_policy(
-            pairs, prompts, MethodParams(**(METHOD | dict(method))), train_params(**changes),
-            transformers_model(model or self.tiny_model), 110, DATE, self.folder / name,
+            data, prompts, method, train_params(**changes),
+            transformers_model(model or self.tiny_model), 110, DATE, self.folder / name, start,
         )  # fmt: skip
         done.discard_checkpoints()
         return done
