@@ -3,6 +3,8 @@
     python -m benchmarks.statistics coverage
     python -m benchmarks.statistics rejections
     python -m benchmarks.statistics areas
+    python -m benchmarks.statistics dialogues
+    python -m benchmarks.statistics seeds
 
 Values are drawn as scores are: a share of failures at the worst value and the rest spread over the
 range, or differences of two such candidates that are equally good.
@@ -14,6 +16,7 @@ import numpy as np
 import typer
 from scipy import stats
 
+from persodpo.experiments.seeds import crossed_interval
 from persodpo.intervals import auc_interval, mean_interval, share_interval
 from persodpo.report.comparison import paired_p
 
@@ -107,6 +110,68 @@ def rejections(
         typer.echo(
             f"{n} prompts: rejected in {np.mean(np.array(p) <= 0.05):.1%} of {simulations} "
             "data sets without a difference"
+        )
+
+
+# Of the differences of two candidates: their own spread, and what the prompts of a dialogue, or the
+# prompts of one seed's policies, share.
+DIFFERENCE_SD, DIALOGUE_SD, SEED_SD = 0.35, 0.2, 0.1
+
+
+def clustered_differences(
+    rng: np.random.Generator, dialogues: int, prompts: int, seeds: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """Differences without a true one, of so many prompts, some dialogues giving one more.
+
+    Returns:
+        Shape (seeds, prompts), and the dialogue of each prompt.
+    """
+    clusters = np.arange(prompts) % dialogues
+    shared = rng.normal(0, DIALOGUE_SD, dialogues)[clusters]
+    of_seeds = rng.normal(0, SEED_SD, (seeds, 1)) * (seeds > 1)
+    own = rng.normal(0, DIFFERENCE_SD, (seeds, prompts))
+    return shared + of_seeds + own, [str(each) for each in clusters]
+
+
+@app.command()
+def dialogues(
+    simulations: Simulations = 1000, resamples: Resamples = 999, prompts: Prompts = SIZES
+) -> None:
+    """Intervals and tests of differences where most dialogues give two prompts."""
+    for n in map(int, prompts.split(",")):
+        rng = np.random.default_rng(0)
+        hits = alone = rejected = 0
+        for _ in range(simulations):
+            (values,), clusters = clustered_differences(rng, n, 7 * n // 4)
+            together = mean_interval(values, resamples, clusters)
+            apart = mean_interval(values, resamples)
+            assert together is not None
+            assert apart is not None
+            hits += (together.low or 0) <= 0 <= (together.high or 0)
+            alone += (apart.low or 0) <= 0 <= (apart.high or 0)
+            rejected += paired_p(values, resamples, clusters) <= 0.05
+        typer.echo(
+            f"{7 * n // 4} prompts of {n} dialogues: the interval covers 0 in "
+            f"{hits / simulations:.1%} of {simulations} data sets ({alone / simulations:.1%} if "
+            "prompts are drawn by themselves), and the test rejects in "
+            f"{rejected / simulations:.1%}"
+        )
+
+
+@app.command()
+def seeds(
+    simulations: Simulations = 1000, resamples: Resamples = 999, sizes: Prompts = "3,5,10"
+) -> None:
+    """Intervals over seeds and prompts together, of 48 prompts of 30 dialogues."""
+    for n in map(int, sizes.split(",")):
+        rng = np.random.default_rng(0)
+        found = [
+            crossed_interval(*clustered_differences(rng, 30, 48, n), resamples)
+            for _ in range(simulations)
+        ]
+        hits = [(one.low or 0) <= 0 <= (one.high or 0) for one in found]
+        typer.echo(
+            f"{n} seeds: the interval covers 0 in {np.mean(hits):.1%} of {simulations} data sets"
         )
 
 

@@ -185,5 +185,5 @@ def finished_workspace(finished) -> Workspace:
 def prompts() -> list[Prompt]:
     """Six whole dialogues of the embedded sample."""
     sample = load_params(ROOT / "params.yaml").sample
-    whole = {"rounds": "last", "max_turns": None, "max_words": 60}
-    return sample_prompts(sample.model_copy(update=whole))[0][:6]
+    whole = {"rounds": "last", "max_turns": None, "max_words": 60, "n_train": 6, "n_valid": 1}
+    return sample_prompts(sample.model_copy(update=whole))[0]

@@ -7,6 +7,7 @@ from conftest import ROOT
 from persodpo.report.audit import audit_table, audit_warnings, correlation_table
 from persodpo.report.comparison import compare
 from persodpo.report.gains import one_sided_gains
+from persodpo.report.measures import Measure
 from persodpo.score import Metric
 from persodpo.workflow.params import load_params
 
@@ -84,10 +85,16 @@ def test_gains_on_the_metrics_of_the_pairs_alone(c, gap, said):
         for key, shift in {"s_total": c, "c": c, "p": 0.0, "gap": gap}.items()
     }
     metrics = {key: METRICS[key] for key in ("c", "p", "gap")}
-    found = one_sided_gains(compare(values, ["m"], ["base"]), metrics, {"c": 1, "p": 1})
+    measures = {
+        key: Measure(key, 2.0, key not in metrics or metrics[key].higher_is_better)
+        for key in values
+    }
+    dialogues = [str(number) for number in range(40)]
+    compared = compare(values, [("base", "m")], dialogues, measures, 0.05)
+    found = one_sided_gains(compared, metrics, {"c": 1, "p": 1})
     assert len(found) == (said is not None)
     assert said is None or f"m is better than base on {said}" in found[0]
-    assert one_sided_gains(compare(values, ["m"], ["base"]), metrics, metrics) == []
+    assert one_sided_gains(compared, metrics, metrics) == []
 
 
 def test_the_default_has_audit_metrics():

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.statistics import MEAN, scores
-from persodpo.intervals import mean_interval, share_interval
+from benchmarks.statistics import MEAN, clustered_differences, scores
+from persodpo.intervals import Interval, failure_interval, mean_interval, share_interval
 from persodpo.report.comparison import compare, effect_size, paired_p
+from persodpo.report.measures import Measure
+from persodpo.report.verdicts import detectable_difference, verdict
 
+DIALOGUES = [f"d{number}" for number in range(1000)]
+MEASURES = {"x": Measure("X ↑", 1.0, True), "y": Measure("Y ↓", 1.0, False)}
 VALUES = st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=1, max_size=10)
 
 
@@ -85,7 +89,8 @@ def test_a_comparison():
         "x": table(base=base, dpo=base + 1 + rng.normal(size=40) / 10, persodpo=base),
         "y": table(base=base, dpo=base + rng.normal(size=40), persodpo=base + 1e-12),
     }
-    compared = compare(values, ["dpo", "persodpo"], ["base", "dpo"])
+    pairs = [("base", "dpo"), ("base", "persodpo"), ("dpo", "persodpo")]
+    compared = compare(values, pairs, DIALOGUES[:40], MEASURES, 0.05)
     keys = list(zip(compared["against"], compared["method"], compared["measure"], strict=True))
     assert keys == [
         ("base", "dpo", "x"), ("base", "dpo", "y"), ("base", "persodpo", "x"),
@@ -98,6 +103,9 @@ def test_a_comparison():
     assert first["p"] == pytest.approx(2 / 10_000)
     assert first["p_holm"] == pytest.approx(6 * 2 / 10_000)
     assert (same["ties"], same["p"], same["p_holm"]) == (40, 1.0, 1.0)
+    assert (first["verdict"], same["verdict"]) == ("better", "equivalent")
+    assert first["detectable"] == pytest.approx(2.88 * first["difference"] / first["d_z"] / 40**0.5,
+                                                rel=0.01)  # fmt: skip
     assert (compared["p_holm"] >= compared["p"]).all()
 
 
@@ -106,8 +114,11 @@ def test_a_comparison():
 @given(st.lists(VALUES.filter(lambda v: len(v) > 2), min_size=2, max_size=5))
 def test_the_correction_is_holms(measures):
     """The k-th smallest of m p-values, times m - k + 1, and none smaller than the one before."""
-    values = {str(i): table(base=np.zeros(len(v)), dpo=np.array(v)) for i, v in enumerate(measures)}
-    compared = compare(values, ["dpo"], ["base"])
+    # of as many prompts each, since all measures are of the same prompts
+    n = min(map(len, measures))
+    values = {str(i): table(base=np.zeros(n), dpo=np.array(v[:n])) for i, v in enumerate(measures)}
+    kinds = dict.fromkeys(values, MEASURES["x"])
+    compared = compare(values, [("base", "dpo")], DIALOGUES[:n], kinds, 0.05)
     p, m, highest, expected = compared["p"].to_numpy(), len(compared), 0.0, {}
     for k, i in enumerate(np.argsort(p, kind="stable")):
         highest = max(highest, min(1.0, p[i] * (m - k)))
@@ -116,4 +127,83 @@ def test_the_correction_is_holms(measures):
 
 
 def test_nobody_to_compare_with():
-    assert compare({"x": table(dpo=[1.0])}, ["dpo"], ["dpo"]).empty
+    assert compare({"x": table(dpo=[1.0])}, [], DIALOGUES[:1], MEASURES, 0.05).empty
+
+
+@pytest.mark.slow
+def test_intervals_of_prompts_of_the_same_dialogues_cover_the_true_mean():
+    rng = np.random.default_rng(0)
+    drawn = [clustered_differences(rng, 100, 175) for _ in range(1000)]
+    together = [mean_interval(v[0], 999, clusters) for v, clusters in drawn]
+    assert 0.93 <= np.mean([i.low <= 0 <= i.high for i in together]) <= 0.97
+    # as if each were a dialogue of its own they are too narrow
+    alone = [mean_interval(v[0], 999) for v, _ in drawn]
+    assert np.mean([i.low <= 0 <= i.high for i in alone]) < 0.93
+
+
+@pytest.mark.slow
+def test_the_paired_test_of_dialogues_rejects_what_is_equal_in_5_of_100_cases():
+    rng = np.random.default_rng(1)
+    drawn = [clustered_differences(rng, 30, 52) for _ in range(1000)]
+    p = [paired_p(values[0], 999, clusters) for values, clusters in drawn]
+    assert 0.04 <= np.mean(np.array(p) <= 0.05) <= 0.065
+
+
+@given(VALUES)
+def test_a_dialogue_of_one_prompt_is_no_cluster(values):
+    values = np.array(values)
+    clusters = DIALOGUES[: len(values)]
+    assert mean_interval(values, 199, clusters) == mean_interval(values, 199)
+    assert paired_p(values, 199, clusters) == paired_p(values, 199)
+    failed = values > 0
+    assert failure_interval(failed, clusters) == share_interval(int(failed.sum()), len(failed))
+
+
+def test_the_failures_of_a_dialogue_are_drawn_together():
+    failed = np.array([True, True, True, True, False, False, False, False] * 6)
+    clusters = [f"d{n // 4}" for n in range(48)]
+    together, apart = failure_interval(failed, clusters), share_interval(24, 48)
+    assert together.mean == apart.mean == 0.5
+    assert together.high - together.low > apart.high - apart.low
+    none = failure_interval(np.zeros(48, dtype=bool), clusters)
+    assert (none.mean, none.high) == (0.0, share_interval(0, 12).high)
+
+
+@pytest.mark.slow
+def test_the_detectable_difference_is_found_in_80_of_100_cases():
+    rng = np.random.default_rng(3)
+    (values,), clusters = clustered_differences(rng, 2000, 3500)
+    # of a large sample, so that its standard error is known well
+    n, names = 30, [str(each % 30) for each in range(52)]
+    error = np.mean([detectable_difference(clustered_differences(rng, 30, 52)[0][0], names)
+                     for _ in range(300)])  # fmt: skip
+    found = [
+        paired_p(clustered_differences(rng, n, 52)[0][0] + error, 499, names) <= 0.05
+        for _ in range(600)
+    ]
+    assert 0.74 <= np.mean(found) <= 0.86
+    assert detectable_difference(values, clusters) < error / 5
+    assert detectable_difference(np.array([1.0, 2.0]), ["a", "a"]) is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "higher_is_better", "expected"),
+    [
+        ((0.01, 0.3), True, "better"),
+        ((0.01, 0.3), False, "worse"),
+        ((-0.3, -0.01), True, "worse"),
+        ((-0.3, -0.01), False, "better"),
+        ((-0.05, 0.05), True, "equivalent"),
+        ((-0.04, 0.06), True, "undecided"),
+        ((-0.06, 0.04), False, "undecided"),
+    ],
+)
+def test_verdicts(ends, higher_is_better, expected):
+    interval = Interval(sum(ends) / 2, *ends)
+    assert verdict(interval, 6, 0.05, higher_is_better) == expected
+    assert verdict(interval, 5, 0.05, higher_is_better) == "undecided"
+
+
+def test_verdicts_where_all_differences_are_equal():
+    assert verdict(Interval(0.0, None, None), 9, 0.05, True) == "equivalent"
+    assert verdict(Interval(0.2, None, None), 9, 0.05, True) == "better"

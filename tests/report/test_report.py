@@ -99,13 +99,17 @@ def artifacts(tmp_path):
     for column, file in {"s_total": "scores", "margin": "margins", "words": "lengths"}.items():
         table = pd.DataFrame({column: [0.1, 0.2], "chosen": [0.5, 0.5], "rejected": [1.0, 0.0]})
         table.to_csv(folder / f"pairs/{file}.csv", index=False)
+    write_prompts(folder, "abcd")
+    return folder
+
+
+def write_prompts(folder, ids):
     prompts = [
         Prompt(id=id_, persona=["I sail."], turns=["Where?"], golden_answer="There.",
                text=render_prompt(["I sail."], ["Where?"], 110))
-        for id_ in "abcd"
+        for id_ in ids
     ]  # fmt: skip
     write_rows(folder / "prompts/valid.jsonl", prompts)
-    return folder
 
 
 def results(artifacts, *names):
@@ -147,7 +151,8 @@ def test_cut_answers_are_shown_apart_from_failed_ones(artifacts):
     assert (summary["failure_ratio"], summary["cut_ratio"]) == (0.25, 0.25)
     write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
     table = (artifacts / "results/table1.md").read_text()
-    header, _, first = table[table.index("| Candidate    | S_total") :].splitlines()[:3]
+    section = table.split("## Total score")[1]
+    header, _, first = section[section.index("| Candidate ") :].splitlines()[:3]
     column = [cell.strip() for cell in header.split("|")].index("Cut ↓")
     assert first.split("|")[column].strip() == "0.25"
 
@@ -202,6 +207,7 @@ def test_a_worked_example(artifacts):
 
 def test_a_candidate_that_always_fails(artifacts):
     write_evaluation(artifacts, "base", [evaluated("a", None, seconds=None, c=-1.0, batch=None)])
+    write_prompts(artifacts, "a")
     summary = summarise(results(artifacts, "base"), "base", max_words=110)
     assert summary["failure_ratio"] == 1.0
     assert summary["words"] is summary["distinct_2"] is summary["seconds"] is None
@@ -219,6 +225,7 @@ def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
     write_evaluation(artifacts, "base", failing)
     write_evaluation(artifacts, "dpo", collapsing("I am ready to help you."))
     write_evaluation(artifacts, "persodpo", collapsing(many))
+    write_prompts(artifacts, map(str, range(8)))
     names = ["base", "dpo", "persodpo"]
     read = results(artifacts, *names)
     found = collapses({name: summarise(read, name, 110) for name in names}, {})
@@ -226,6 +233,7 @@ def test_a_method_that_wins_and_collapses_is_marked(artifacts, tmp_path):
     assert "gives 1.00 of its answers to more than one prompt (base: 0.00)" in found["dpo"]
     assert "distinct-2" in found["dpo"]
     # one that collapses without winning is no false winner
+    write_prompts(artifacts, "abcd")
     write_evaluation(artifacts, "base", BETTER)
     write_evaluation(artifacts, "dpo", [evaluated(id_, None, c=-1.0) for id_ in "abcd"])
     read = results(artifacts, "base", "dpo")
@@ -237,6 +245,7 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # for the paper's rows
     same = [evaluated(id_, "The same to all.", c=1.0) for id_ in "abcd"]
     write_evaluation(artifacts, "persodpo", same)
+    write_evaluation(artifacts, "sft", ROWS)  # what it started from
     folder = tmp_path / "results"
     write_results(read_sources(WHOLE, artifacts), WHOLE, folder)
     table = (folder / "table1.md").read_text()
@@ -245,11 +254,20 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     rows = [line for line in table.splitlines() if line.startswith("| base ")]
     assert "| 0.25 ± 0.83 " in rows[0]  # C of base over all responses
     assert "Qwen2 PersoDPO †" in table
-    assert "⚠ persodpo has a higher S_total than base" in table
+    assert "⚠ persodpo has a higher S_total than sft" in table
     assert "| persodpo ⚠ " in table
     compared = (folder / "comparison.md").read_text()
     assert "## Compared with base" in compared
     assert "## Compared with dpo" in compared
+    assert "## Compared with sft" in compared
+    assert "## Compared with persodpo_unweighted" in compared
+    # four prompts say nothing
+    short = next(x for x in compared.splitlines() if x.startswith("| dpo - base "))
+    assert "| undecided " in short
+    section = table.split("## Total score")[1]
+    assert next(x for x in section.splitlines() if x.startswith("| dpo ")).endswith(
+        "| 0.75          | -0.25    |"
+    )
     assert "4 prompts." in compared
     line = next(x for x in compared.splitlines() if x.startswith("| dpo ") and "| C (any) ↑" in x)
     assert "| +0.75 [+0.00, +1.50] " in line
@@ -292,6 +310,7 @@ def test_evaluations_of_different_runs_are_refused(artifacts):
 
     file = artifacts / "prompts/valid.jsonl"
     write_rows(file, read_rows(file, Prompt)[:3])
+    assert "the evaluations answer other prompts" in refusal()
     with pytest.raises(UserError, match="the evaluations answer other prompts"):
         read_sources(WHOLE, artifacts)
     write_evaluation(artifacts, "dpo", BETTER[:3])
