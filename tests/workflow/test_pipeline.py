@@ -56,12 +56,16 @@ def test_synchronise_follows_a_changed_pool(document, monkeypatch):
     monkeypatch.chdir(ROOT)
     params = load_params()
     models = params.models | {"new": params.models["golden"]}
-    pool = [key for key in params.pool if key != "smollm2_sampled"] + ["new"]
+    pool = ["new", "golden"]
     changed = json.loads(json.dumps(document))
     synchronise(changed, params.model_copy(update={"models": models, "pool": pool}))
     deps = changed["stages"]["pair"]["deps"]
     assert {"artifacts/scores/new.jsonl", "artifacts/responses/new.jsonl"} <= set(deps)
-    assert "artifacts/scores/smollm2_sampled.jsonl" not in deps
+    assert "artifacts/scores/sft_samples.jsonl" not in deps
+    # no trained method answers any more
+    generate = changed["stages"]["generate"]["do"]
+    assert "artifacts/policies/sft" not in generate["deps"]
+    assert not [name for name in generate["params"] if name.startswith("models.${train")]
 
 
 def test_synchronise_follows_a_judge(document, monkeypatch, tmp_path):
@@ -92,11 +96,13 @@ def test_synchronise_follows_a_judge(document, monkeypatch, tmp_path):
 def test_a_stage_refuses_lists_of_another_pool(monkeypatch):
     monkeypatch.chdir(ROOT)
     params = load_params()
-    for stage in ("pair", "report"):
+    for stage in ("generate", "pair", "report"):
         refuse_stale_lists(stage, params)
-    fewer = params.model_copy(update={"pool": params.pool[1:]})
+    fewer = params.model_copy(update={"pool": ["golden"]})
     with pytest.raises(UserError, match="run python -m persodpo sync, then dvc repro"):
         refuse_stale_lists("pair", fewer)
+    with pytest.raises(UserError, match="run python -m persodpo sync, then dvc repro"):
+        refuse_stale_lists("generate", fewer)
     refuse_stale_lists("report", fewer)
 
 
@@ -172,21 +178,21 @@ def workspace(finished_workspace, tmp_path_factory):
 
 
 def test_the_whole_workflow(workspace, finished):
-    everything = {"sample", "generate", "score", "audit", "pair", "train", "baseline", "evaluate",
-                  "report"}  # fmt: skip
+    everything = {"sample", "base", "generate", "score", "audit", "pair", "train", "baseline",
+                  "evaluate", "report"}  # fmt: skip
     assert workspace.stages_run((finished / "first_run.txt").read_text()) == everything
     audit = (workspace.folder / "results/audit.md").read_text()
     assert all(f"| {label} " in audit for label in ("Coh-MiniLM", "C (any)", "UE (any)", "P"))
     table = (workspace.folder / "results/table1.md").read_text()
-    assert all(f"| {name} " in table for name in ("base", "dpo", "persodpo_sft"))
+    assert all(f"| {name} " in table for name in ("base", "sft", "dpo", "persodpo"))
     assert workspace.run("git", "status", "--porcelain") == ""
     # the policies answer, and not some model of the pool
-    for name in ("dpo", "persodpo_sft"):
+    for name in ("sft", "dpo", "persodpo"):
         rows = read_rows(workspace.folder / f"artifacts/evaluations/{name}.jsonl", Evaluated)
         assert {row.response.dtype for row in rows} == {"float32"}
     pairs = json.loads((workspace.folder / "artifacts/pairs/metrics.json").read_text())
     assert pairs["persodpo"]["pairs"] >= 5
-    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo_sft.csv")
+    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo.csv")
     assert {"loss", "grad_norm", "rewards/margins", "rewards/accuracies"} <= set(log.columns)
 
 
@@ -206,7 +212,7 @@ def test_an_experiment_with_a_weight_runs_from_pair_on(workspace):
     page = (workspace.folder / "dvc_plots/index.html").read_text()
     for title in ("Training loss", "Reward margin", "Failure ratio", "Total scores"):
         assert title in page
-    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo_sft.csv")
+    log = pd.read_csv(workspace.folder / "artifacts/training/persodpo.csv")
     assert str(log["rewards/margins"].iloc[-1]) in page
     workspace.run("git", "checkout", "-q", "--", ".")
     workspace.run("dvc", "checkout", "-q")
