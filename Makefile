@@ -2,7 +2,7 @@
 # make check   style and types              make test-fast  those that take seconds, while you work
 # make format  what check would ask for
 # make table   the last commit's experiments: settings that differ, S_total, failure ratio, means over seeds
-# Each makes the virtual environment in .venv if it is missing or requirements.txt has changed.
+# Each makes the virtual environment in .venv if it is missing or its list of packages has changed.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -16,18 +16,18 @@ repro: .venv/installed
 # Several processes, each with one thread. The long tests sometimes wait, so three keep two cores busy.
 PYTEST = OMP_NUM_THREADS=1 pytest --dist loadfile --no-loadscope-reorder
 
-test: .venv/installed
+test: .venv/dev
 	$(PYTEST) -n 3
 
-test-fast: .venv/installed
+test-fast: .venv/dev
 	$(PYTEST) -n 2 -m "not slow"
 
-check: .venv/installed
+check: .venv/dev
 	ruff check
 	ruff format --check
 	mypy
 
-format: .venv/installed
+format: .venv/dev
 	ruff check --fix
 	ruff format
 
@@ -50,4 +50,10 @@ table: .venv/installed
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check --constraint requirements.txt torch
 	pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+	touch $@
+
+# What only tests and checks need, bitsandbytes among it: where it is installed, peft imports it in every
+# stage that loads a model, which takes seconds.
+.venv/dev: .venv/installed requirements-dev.txt
+	pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-dev.txt
 	touch $@

@@ -9,10 +9,10 @@ import pandas as pd
 from persodpo.experiments.runs import Run, by_settings
 from persodpo.experiments.seeds import OverSeeds, over_seeds
 from persodpo.report import (
+    all_measures,
     count_prompts,
     interval_text,
     markdown,
-    measures,
     paired_differences,
     summarise_all,
     verdict,
@@ -103,7 +103,7 @@ def _means(group: Sequence[Run]) -> pd.DataFrame:
     for name in results.candidates():
         rows[name] = {
             measure.title: _text(over_seeds(_values(group, key, name), _clusters(group)))
-            for key, measure in measures(results).items()
+            for key, measure in all_measures(results).items()
         }
         for key, title in COLLAPSE.items():
             rows[name][title] = _mean_and_sd([each[name][key] for each in summaries])
@@ -121,7 +121,7 @@ def _differences(group: Sequence[Run]) -> pd.DataFrame:
     rows: dict[str, Mapping[str, Any]] = {}
     clusters = _clusters(group)
     for against, method in group[0].compared():
-        for key, measure in measures(results).items():
+        for key, measure in all_measures(results).items():
             both = [run.results.values(key) for run in group]
             ids = [prompt.id for prompt in results.prompts]
             differences = np.stack(

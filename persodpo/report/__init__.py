@@ -22,7 +22,7 @@ None of these needs a model library.
 
 from persodpo.report.comparison import paired_differences
 from persodpo.report.documents import count_prompts, table_1
-from persodpo.report.measures import measures
+from persodpo.report.measures import all_measures
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import summarise_all
 from persodpo.report.tables import interval_text, markdown
@@ -31,11 +31,11 @@ from persodpo.report.write import compared_pairs, read_sources, write_results
 
 __all__ = [
     "Results",
+    "all_measures",
     "compared_pairs",
     "count_prompts",
     "interval_text",
     "markdown",
-    "measures",
     "paired_differences",
     "read_results",
     "read_sources",

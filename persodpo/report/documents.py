@@ -9,7 +9,7 @@ from persodpo.intervals import CONFIDENCE, RESAMPLES
 from persodpo.report.audit import NOTE as AUDIT_NOTE
 from persodpo.report.audit import audit_table, audit_warnings, correlation_table
 from persodpo.report.gains import one_sided_gains
-from persodpo.report.measures import audit_keys, measures
+from persodpo.report.measures import all_measures, audit_keys
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results
@@ -119,7 +119,7 @@ def comparison(
 
 
 def _in_short(results: Results, compared: pd.DataFrame) -> pd.DataFrame:
-    return verdict_table(compared, measures(results), audit_keys(results))
+    return verdict_table(compared, all_measures(results), audit_keys(results))
 
 
 def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
@@ -128,7 +128,7 @@ def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, st
         (
             f"Compared with {against}",
             f"Method minus {against} on the same {rows['n'].iloc[0]} prompts.",
-            comparison_table(rows, measures(results)),
+            comparison_table(rows, all_measures(results)),
         )
         for against, rows in compared.groupby("against", sort=False)
     ]

@@ -20,7 +20,7 @@ class Measure(NamedTuple):
     higher_is_better: bool
 
 
-def measures(results: Results) -> dict[str, Measure]:
+def all_measures(results: Results) -> dict[str, Measure]:
     """All measures by their keys, in the order of the columns."""
     return {
         "s_total": Measure("S_total ↑", results.total_width, True),

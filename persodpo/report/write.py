@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from persodpo.report.figures import (
     pairs_figure,
     training_figure,
 )
-from persodpo.report.measures import measures
+from persodpo.report.measures import all_measures
 from persodpo.report.page import examples_data, render_page
 from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
@@ -123,7 +123,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
 
 def compare_methods(results: Results, params: Params) -> pd.DataFrame:
     """Compare each method with others: see `persodpo.report.comparison.compare`."""
-    found = measures(results)
+    found = all_measures(results)
     values = {key: results.values(key) for key in found}
     return compare(
         values,
@@ -158,18 +158,12 @@ def compared_pairs(
     pairs += [(method.start, name) for name, method in methods.items() if method.start != BASE]
     on_pairs = {name: each for name, each in methods.items() if isinstance(each, PairMethod)}
     pairs += [(BASELINE, name) for name in on_pairs if BASELINE in methods and name != BASELINE]
+    fields = ("weight", "weight_temperature", "weight_normalisation")
     pairs += [
         (other, name)
         for name, method in on_pairs.items()
         for other, twin in on_pairs.items()
-        if method.weight != "none" and twin == method.model_copy(update=_unweighted(twin))
+        if twin.weight == "none" != method.weight
+        and twin.model_dump(exclude={*fields}) == method.model_dump(exclude={*fields})
     ]
     return sorted(dict.fromkeys(pairs), key=lambda pair: list(candidates).index(pair[0]))
-
-
-def _unweighted(twin: PairMethod) -> dict[str, Any]:
-    """What a method would have in common with one that has no weight, if it had none either."""
-    if twin.weight != "none":
-        return {}
-    fields = ("weight", "weight_temperature", "weight_normalisation")
-    return {name: getattr(twin, name) for name in fields}

@@ -99,7 +99,7 @@ RUN_AGAIN = {
     "errors": "",
     "workflow": "report",
     "config/pair.py": "pair report",
-    "config/train.py": "train report",
+    "config/train.py": "base train report",
     "config/evaluate.py": "baseline evaluate report",
     "config/generate.py": "generate score baseline evaluate report",
     "config/sample.py": "sample report",
@@ -114,6 +114,7 @@ RUN_AGAIN = {
     "train": "train",
     "evaluate": "baseline evaluate",
     "report": "report",
+    "experiments": "",
     "share": "",
     "cli": "",
 }

@@ -252,7 +252,7 @@ def test_the_table_tells_what_a_templated_value_changes(workspace, key, value):
 
 def dvc_commands() -> list[list[str]]:
     """The arguments of every command of DVC on the page."""
-    lines = [line for block in blocks(PAGE) for line in re.split("&&|\\|\\||\n", block)]
+    lines = [line for block in blocks(PAGE) for line in re.split("&&|\\|+|\n", block)]
     words = [shlex.split(line, comments=True) for line in lines]
     return [command[1:] for command in words if command[:1] == ["dvc"]]
 
@@ -278,7 +278,10 @@ def shown(output: str) -> pd.DataFrame:
 
 
 def make_table(workspace: Workspace) -> list[pd.DataFrame]:
-    lines = workspace.run("make", "--silent", "table").splitlines()
+    output = workspace.run("make", "--silent", "table")
+    tables, seeds = output.split("\n\n", 1)
+    assert "to average" in seeds or seeds.startswith("S_total. ")
+    lines = tables.splitlines()
     headers = [number for number, line in enumerate(lines) if "Experiment" in line]
     assert max(map(len, lines)) <= 160
     return [shown("\n".join(lines[: headers[1]])), shown("\n".join(lines[headers[1] :]))]
