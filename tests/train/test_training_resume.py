@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import DATE, ROOT, transformers_model
 from tiny_trainings import (
+    DEMONSTRATIONS,
     MORE_PAIRS,
     MORE_PROMPTS,
     PAIRS,
@@ -49,23 +50,26 @@ def slow(self, *args, **kwargs):
     time.sleep(float(sys.argv[3]))
     return original(self, *args, **kwargs)
 trainer.ScoreWeightedDPOTrainer.training_step = slow
-run = train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *settings(*sys.argv[1:3]))
+arguments = settings(*sys.argv[1:3], *sys.argv[4:])
+run = train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *arguments)
 run.log.assign(processes=processes.count()).to_csv(sys.argv[2] + ".csv", index=False)
 run.discard_checkpoints()
 processes.finish()
 """
 
 
-def settings(model, policy):
+def settings(model, policy, start=None):
     """What `train_policy` takes behind pairs and prompts, in a process of its own."""
     # in two processes a step of three prompts has four passes, one of them empty
     params = train_params(epochs=3, batch_size=3, passes=2, checkpoint_steps=2, held_out=0.1)
-    return method_params(), params, transformers_model(model), 110, DATE, Path(policy)
+    method = method_params(start="sft" if start else "base")
+    base = transformers_model(model)
+    return method, params, base, 110, DATE, Path(policy), Path(start) if start else None
 
 
-def start(model, policy, root, seconds, *launch):
+def start(model, policy, root, seconds, *launch, further=()):
     return subprocess.Popen(
-        [*launch, root / "training.py", model, policy, str(seconds)],
+        [*launch, root / "training.py", model, policy, str(seconds), *further],
         cwd=ROOT, env=os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
@@ -76,20 +80,34 @@ def finish(process):
     assert process.returncode == 0, error.decode()
 
 
+@pytest.fixture(params=["base", "start"])
+def trained_from(request, tiny_model, tmp_path):
+    """The further argument of `settings`: the folder of a policy to start from, or none."""
+    if request.param == "base":
+        return ()
+    params = train_params(epochs=2)
+    policy = tmp_path / "sft"
+    base = transformers_model(tiny_model)
+    train_policy(
+        DEMONSTRATIONS, PROMPTS, method_params(loss="nll"), params, base, 110, DATE, policy
+    )
+    return (policy,)
+
+
 @pytest.fixture
-def uninterrupted(tiny_model, tmp_path):
+def uninterrupted(tiny_model, tmp_path, trained_from):
     """The same training in one piece and one process: its log, and the folder of its policy."""
-    arguments = settings(tiny_model, tmp_path / "whole")
+    arguments = settings(tiny_model, tmp_path / "whole", *trained_from)
     run = train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *arguments)
     return run.log, tmp_path / "whole"
 
 
-def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
+def test_killed_and_resumed(tiny_model, tmp_path, trained_from, uninterrupted):
     """kill -9 behind the second of four checkpoints, and a checkpoint that was cut short."""
     root = tmp_path / "killed"
     root.mkdir()
     (root / "training.py").write_text(TRAINING)
-    process = start(tiny_model, root / "policy", root, 0.7, sys.executable)
+    process = start(tiny_model, root / "policy", root, 0.7, sys.executable, further=trained_from)
     checkpoints = root / ".cache/training"
     while not list(checkpoints.glob("*/checkpoint-4/trainer_state.json")):
         assert process.poll() is None, process.communicate()[1].decode()
@@ -101,7 +119,7 @@ def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
     (folder / "checkpoint-6/trainer_state.json").write_text('{"global_')
     assert last_checkpoint(folder) == folder / "checkpoint-4"
     assert not (root / "policy").exists()
-    finish(start(tiny_model, root / "policy", root, 0, warm_python()))
+    finish(start(tiny_model, root / "policy", root, 0, warm_python(), further=trained_from))
     log = pd.read_csv(root / "policy.csv")
     expected, policy = uninterrupted
     assert log["step"].tolist() == list(range(1, 10))
@@ -112,14 +130,14 @@ def test_killed_and_resumed(tiny_model, tmp_path, uninterrupted):
     assert not any(checkpoints.glob("*/"))
 
 
-def test_two_processes_train_as_one(tiny_model, tmp_path, uninterrupted, monkeypatch):
+def test_two_processes_train_as_one(tiny_model, tmp_path, trained_from, uninterrupted, monkeypatch):
     monkeypatch.setenv("PYTHON_EXEC", warm_python())
     root = tmp_path / "two"
     root.mkdir()
     (root / "training.py").write_text(TRAINING)
     launch = [warm_python(), "-m", "accelerate.commands.launch", "--multi_gpu",
               "--num_processes", "2"]  # fmt: skip
-    finish(start(tiny_model, root / "policy", root, 0, *launch))
+    finish(start(tiny_model, root / "policy", root, 0, *launch, further=trained_from))
     log = pd.read_csv(root / "policy.csv")
     assert (log["processes"] == 2).all()
     expected, policy = uninterrupted
