@@ -315,7 +315,7 @@ def test_the_models_in_the_documentation_are_valid(tmp_path):
     blocks = re.findall(
         r"```yaml\n(models:.*?)```", (ROOT / "docs/generation.md").read_text(), re.S
     )
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         for name, model in yaml.safe_load(block)["models"].items():
             params = load_params(changed(tmp_path, f"models.{name}", model))

@@ -74,6 +74,7 @@ def test_a_budget_holds_for_all_judges_of_a_stage(tmp_path):
     log = tmp_path / "log.jsonl"
     with fault_server(log) as url:
         w = judged_workspace(tmp_path, url, 5)
+        w.params["generate"]["max_tokens"] = 110
         for limit, calls in ((0.0, 0), (0.0045, 5)):
             w.params["generate"]["max_cost_usd"] = limit
             w.write()

@@ -64,8 +64,11 @@ def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own
 @pytest.mark.slow
 def test_sampling_draws_as_in_the_evaluation(own_workspace):
     change_params(lambda p: p["models"][p["train"]["model"]].update(temperature=1.0, top_p=0.9))
-    (reply,) = conversation("dpo").send("Hello")
-    assert reply.raw == generated("dpo", PERSONA, ["Hello"]).raw
+    # of the base, since an adapter beside the weights is rounded otherwise than one in them, which
+    # moves a draw from a random model's flat predictions
+    for text in ("Hello", "Where is this?", "When?"):
+        (reply,) = conversation("base").send(text)
+        assert reply.raw == generated("base", PERSONA, [text]).raw
 
 
 @pytest.mark.slow

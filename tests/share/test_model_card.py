@@ -57,7 +57,7 @@ def test_the_card_of_a_packaged_or_local_base(tmp_path, adapter, tiny_model, pro
     # with what it started from
     assert list(settings["methods"]) == ["sft", METHOD]
     assert settings["methods"][METHOD] == train.methods[METHOD].model_dump()
-    for text in ("31 over 6 prompts", "- loss: 0.6543", "- training: 6 prompts from",
+    for text in ("31 pairs over 6 prompts", "- loss: 0.6543", "- training: 6 prompts from",
                  "not in git", f"- torch {torch.__version__}", "| base ", f"| {METHOD} ",
                  "0.88 ± 0.00", "P has the weight"):  # fmt: skip
         assert text in body, text

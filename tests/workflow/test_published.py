@@ -52,7 +52,7 @@ def test_published_answers_are_scored_through_dvc(tmp_path, tiny_model):
     w.python("-m", "persodpo", "sync")
     w.commit("published")
     ran = w.stages_run(w.run("dvc", "repro"))
-    assert ran == {"sample", "generate", "score", "audit", "pair", "baseline", "report"}
+    assert ran == {"sample", "base", "generate", "score", "audit", "pair", "baseline", "report"}
     for key, name in (SYSTEMS | {"persodpo_values": SYSTEMS["persodpo"]}).items():
         rows = read_rows(w.folder / f"artifacts/evaluations/{key}.jsonl", Evaluated)
         assert len(rows) == 6
