@@ -85,8 +85,9 @@ def linear(epochs: int = 3, prompts: int = 8) -> None:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["DVC_ROOT"] = folder
             policy = Path(folder, "policy")
+            start = None if way.start == "base" else ARTIFACTS / f"policies/{way.start}"
             run = train_policy(
-                pairs, prompt_rows, way, few, base, words, params.generate.date, policy
+                pairs, prompt_rows, way, few, base, words, params.generate.date, policy, start
             )
             answers = generate_responses(
                 "policy", base, others, params.generate, words, policy=policy
