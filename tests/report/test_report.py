@@ -7,14 +7,11 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 from conftest import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
 
 from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
-from persodpo.report.collapse import distinct, repeated_share
 from persodpo.report.results import read_results
 from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
@@ -321,22 +318,6 @@ def test_evaluations_of_different_runs_are_refused(artifacts):
     assert "it has no rows" in refusal()
     (artifacts / "evaluations/base.jsonl").rename(artifacts / "evaluations/dpo.jsonl")
     assert "there is no such file" in refusal()
-
-
-@given(st.lists(st.text(), min_size=1), st.integers(1, 3))
-def test_collapse_measures_are_shares(answers, n):
-    assert 0 <= repeated_share(answers) <= 1
-    share = distinct(answers, n)
-    assert share is None or 0 < share <= 1
-    assert repeated_share(answers * 2) == 1.0
-
-
-def test_collapse_and_its_absence():
-    assert repeated_share(["I can help.", "i  can help.", "Yes."]) == pytest.approx(2 / 3)
-    assert repeated_share(["a", "b"]) == 0
-    assert distinct(["The sea, the sea"], 2) == pytest.approx(2 / 3)
-    assert distinct(["The sea, the sea"], 1) == 0.5
-    assert distinct(["one", "two"], 2) is None
 
 
 def test_the_readme_shows_the_committed_results():

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
-from dvc.cli import parse_args
 from dvc.repo import Repo
 from workspace import Workspace
 
@@ -248,23 +246,6 @@ def test_the_table_tells_what_a_templated_value_changes(workspace, key, value):
 
 
 # The commands
-
-
-def dvc_commands() -> list[list[str]]:
-    """The arguments of every command of DVC on the page."""
-    lines = [line for block in blocks(PAGE) for line in re.split("&&|\\|+|\n", block)]
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [command[1:] for command in words if command[:1] == ["dvc"]]
-
-
-def test_every_command_is_one_of_dvc_and_sets_a_known_key(capsys):
-    known = {key for key, _ in leaves(yaml.safe_load((ROOT / "params.yaml").read_text()))}
-    commands = dvc_commands()
-    assert len(commands) > 15
-    for command in commands:
-        arguments = parse_args(command)
-        for setting in getattr(arguments, "set_param", None) or []:
-            assert setting.split("=")[0] in known
 
 
 def shown(output: str) -> pd.DataFrame:
