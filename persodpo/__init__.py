@@ -22,10 +22,13 @@ import logging
 import os
 import warnings
 
-# OpenMP's threads wait for each other by spinning. Beside another busy process they then burn the
-# time that the others need, and local models become several times slower. libgomp reads this when
-# torch loads it, so it is set before any module of the package can import torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads wait for each other by spinning, for about a millisecond where nothing is set.
+# Beside another busy process they burn the time that the others need, and local models become many
+# times slower; without any spinning they are a third slower on an idle machine. So libgomp spins
+# for some microseconds (benchmarks/threads.py), and what isn't libgomp doesn't. It is read when
+# torch loads, so it is set before any module of the package can import torch.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
 
 # On a CPU with avx512_bf16 bitsandbytes asks a hub for a kernel as soon as PEFT imports it, and
 # warns where there is none; nothing here uses that kernel.

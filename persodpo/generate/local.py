@@ -3,39 +3,27 @@
 What makes it fast: prompts are answered in batches of similar length, so little
 is padded; on a CPU they are read one by one (`persodpo.generate.prefill`); keys
 and values are written into a static cache instead of being copied at every token;
-and generation ends as soon as an answer is valid.
+an answer ends as soon as it is valid, and leaves its batch (`persodpo.generate.batch`).
 """
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from accelerate.utils import find_executable_batch_size
-from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StaticCache,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import PreTrainedModel
 
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import TransformersModel
-from persodpo.generate.decoding import AnswerIsValid, AnswerText, RowSampler
-from persodpo.generate.prefill import read_prompts
+from persodpo.generate.batch import PendingPrompt, answer_batch, decoding_settings
 from persodpo.generate.request import LOCAL_VERSION, Request, chat
 from persodpo.generate.tally import Tally
 from persodpo.models.chat_template import ChatTemplate, load_chat_template
-from persodpo.models.loading import device, device_name, fast_dtype, load_policy
+from persodpo.models.loading import device, fast_dtype, load_policy
 from persodpo.models.locations import folder_hash, weights_hash
-from persodpo.models.thoughts import split_thoughts
-from persodpo.records import Answer, FinishReason, Prompt
+from persodpo.records import Answer, Prompt
 
 Store = Callable[[Request, Answer], None]
 
@@ -82,7 +70,7 @@ class TransformersCaller:
                 revision=model.revision,
                 weights=weights,
                 adapter=policy,
-                dtype=_name(fast_dtype(self.params.dtype)),
+                dtype=str(fast_dtype(self.params.dtype)).removeprefix("torch."),
                 messages=chat(prompt, model.persona, max_words),
                 max_tokens=model.max_tokens or self.params.max_tokens,
                 temperature=model.temperature,
@@ -114,10 +102,6 @@ class TransformersCaller:
         answer_requests(weights, self.template, requests, batch_size, tally.store)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def answer_requests(
     weights: PreTrainedModel,
     template: ChatTemplate,
@@ -140,11 +124,14 @@ def answer_requests(
     """
     weights.eval()
     # in place of the checkpoint's own, from which generate() would take what is left open
-    weights.generation_config = _generation_config(weights, template, requests[0])
+    weights.generation_config = decoding_settings(weights, template, requests[0].max_tokens)
     # longest first: a batch that doesn't fit in memory fails at the start, not at the end
     pending = sorted(
-        ((template.encode(request.chat(), to_answer=True), request) for request in requests),
-        key=lambda row: len(row[0]),
+        (
+            PendingPrompt(template.encode(request.chat(), to_answer=True), request)
+            for request in requests
+        ),
+        key=lambda prompt: len(prompt.token_ids),
         reverse=True,
     )
     sizes = itertools.count(1)
@@ -156,107 +143,10 @@ def answer_requests(
     def answer_pending(size: int) -> None:
         while pending:
             batch = pending[:size]
-            for (_, request), answer in zip(
-                batch, _answer_batch(weights, template, batch), strict=True
-            ):
-                store(request, answer)
+            for prompt, answer in zip(batch, answer_batch(weights, template, batch), strict=True):
+                store(prompt.request, answer)
             del pending[:size]
 
     find_executable_batch_size(
         answer_pending, starting_batch_size=batch_size, reduce_batch_size_fn=halve
     )()
-
-
-def _answer_batch(
-    weights: PreTrainedModel,
-    template: ChatTemplate,
-    batch: Sequence[tuple[list[int], Request]],
-) -> list[Answer]:
-    """Generate for one batch of prompts' tokens with their requests."""
-    start = time.perf_counter()
-    request = batch[0][1]
-    inputs = template.tokenizer.pad(
-        {"input_ids": [ids for ids, _ in batch]}, padding_side="left", return_tensors="pt"
-    ).to(weights.device)
-    prompt_length = inputs["input_ids"].shape[1]
-    text = AnswerText(template)
-    in_thoughts = [template.opens_thoughts(each.chat()) for _, each in batch]
-    assert request.stops_by is not None  # local requests have a rule
-    valid = AnswerIsValid(text, prompt_length, request.stops_by, in_thoughts)
-    end_ids = weights.generation_config.eos_token_id
-    with torch.inference_mode():
-        output = weights.generate(
-            **inputs,
-            **_keys_and_values(weights, [ids for ids, _ in batch], request.max_tokens),
-            logits_processor=_sampling(request, [r.random_seed for _, r in batch], prompt_length),
-            stopping_criteria=StoppingCriteriaList([valid]),
-        )[:, prompt_length:].cpu()
-    seconds = (time.perf_counter() - start) / len(batch)
-    answers = []
-    for i, (ids, _) in enumerate(batch):
-        length, reason = _end(output[i], valid.length.get(i), end_ids)
-        raw = text(output[i, :length])
-        # that the prompt began the thoughts can't be told from the answer any more
-        lost = in_thoughts[i] and not split_thoughts(raw, opened=True).answer
-        answers.append(
-            Answer(
-                raw="" if lost else raw,
-                thoughts=raw if lost else None,
-                finish_reason=reason,
-                seconds=seconds,
-                batch_size=len(batch),
-                prompt_tokens=len(ids),
-                completion_tokens=length,
-                dtype=_name(weights.dtype),
-                device=device_name(),
-            )
-        )
-    return answers
-
-
-def _generation_config(
-    weights: PreTrainedModel, template: ChatTemplate, request: Request
-) -> GenerationConfig:
-    """All decoding settings; greedy, because `_sampling` leaves one token where it draws."""
-    return GenerationConfig(
-        max_new_tokens=request.max_tokens,
-        do_sample=False,
-        eos_token_id=template.end_ids(weights.generation_config),
-        pad_token_id=template.tokenizer.pad_token_id,
-        disable_compile=True,  # it would compile anew for each length of prompts
-    )
-
-
-def _keys_and_values(
-    weights: PreTrainedModel, token_ids: list[list[int]], max_tokens: int
-) -> dict[str, StaticCache | str]:
-    """The argument of generate() that says where keys and values are written."""
-    # private in transformers 5.23, which has no public question for it
-    if not weights._can_compile_fullgraph:
-        return {}
-    if weights.device.type == "cpu" and len(token_ids) > 1:
-        read = read_prompts(weights, token_ids, max_tokens)
-        if read is not None:
-            return {"past_key_values": read}
-    return {"cache_implementation": "static"}
-
-
-def _sampling(request: Request, seeds: list[int], prompt_length: int) -> LogitsProcessorList:
-    if not request.temperature:
-        return LogitsProcessorList()
-    top_p = [TopPLogitsWarper(request.top_p)] if request.top_p and request.top_p < 1 else []
-    return LogitsProcessorList(
-        [
-            TemperatureLogitsWarper(request.temperature),
-            *top_p,
-            RowSampler(seeds, prompt_length, request.max_tokens),
-        ]
-    )
-
-
-def _end(row: torch.Tensor, valid: int | None, end_ids: list[int]) -> tuple[int, FinishReason]:
-    """Number of tokens of an answer, and why it ended."""
-    if valid is not None:
-        return valid, "json"  # what follows in the row is padding
-    ended = torch.isin(row, torch.tensor(end_ids)).nonzero()
-    return (int(ended[0]), "stop") if len(ended) else (len(row), "length")

@@ -1,11 +1,12 @@
-"""The prompts' keys and values on a CPU: each prompt by itself, what all share once.
+"""The prompts' keys and values on a CPU: each prompt by itself, what prompts share once.
 
 A CPU reads a prompt fastest alone: nothing is padded, and what a layer computes
 stays in its caches. It writes answers fastest many at a time, because every token
-needs all weights from memory. So each prompt is read alone, behind the beginning
-that all prompts share (the system prompt and the instruction), and their keys and
-values are put side by side for decoding. The tokens that come out are those of a
-plain batch.
+needs all weights from memory. So each prompt is read alone, behind what it has in
+common with the prompt before it in alphabetical order (the instruction; the persona,
+for two questions of one dialogue; everything, for several samples of one prompt), and
+their keys and values are put side by side for decoding. The tokens that come out are
+those of a plain batch.
 """
 
 import copy
@@ -39,15 +40,8 @@ def read_prompts(
     cache = StaticCache(config=weights.config, max_cache_len=longest + max_tokens)
     if not _plain(cache, StaticLayer):
         return None
-    shared = _shared_tokens(token_ids)
-    beginning = DynamicCache(config=weights.config)
-    if shared:
-        _read(weights, token_ids[0][:shared], beginning)
-    rows = []
-    for ids in token_ids:
-        row = copy.deepcopy(beginning)
-        _read(weights, ids[shared:-1], row)
-        rows.append(row)
+    read = _read_in_order(weights, {tuple(ids[:-1]) for ids in token_ids})
+    rows = [read[tuple(ids[:-1])] for ids in token_ids]
     for i in range(len(rows[0].layers)):
         # a row's layer is let go of as soon as it is copied, so no more than the whole is held
         layers = [row.layers[i] for row in rows]
@@ -61,18 +55,34 @@ def read_prompts(
     return cache
 
 
-def _shared_tokens(token_ids: Sequence[list[int]]) -> int:
-    """Length of the common beginning; each prompt keeps two tokens: one to read, and its last."""
-    columns = zip(*(ids[:-2] for ids in token_ids), strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+def _read_in_order(
+    weights: PreTrainedModel, prompts: set[tuple[int, ...]]
+) -> dict[tuple[int, ...], DynamicCache]:
+    """The keys and values of each prompt's tokens; of what two neighbours begin with, once."""
+    read: dict[tuple[int, ...], DynamicCache] = {}
+    before: tuple[int, ...] = ()
+    cache = DynamicCache(config=weights.config)
+    # in order, none of those before has more in common with a prompt than its neighbour
+    for prompt in sorted(prompts):
+        shared = _shared_tokens(before, prompt)
+        cache = copy.deepcopy(cache)
+        cache.crop(shared - len(before))
+        weights(
+            input_ids=torch.tensor([prompt[shared:]]), past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        read[prompt] = cache
+        before = prompt
+    return read
+
+
+def _shared_tokens(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _plain(cache: DynamicCache | StaticCache, kind: type) -> bool:
     return bool(cache.layers) and all(type(layer) is kind for layer in cache.layers)
-
-
-def _read(weights: PreTrainedModel, ids: list[int], cache: DynamicCache) -> None:
-    weights(input_ids=torch.tensor([ids]), past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
 def _padded(tensor: torch.Tensor, length: int) -> torch.Tensor:

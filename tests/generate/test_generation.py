@@ -195,7 +195,7 @@ def test_an_adapters_answers_are_its_own(tiny_model, prompts, generate, tmp_path
 def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, generate, monkeypatch):
     """Memory runs out, as the accelerator's allocator says it, above two prompts at a time."""
     sizes = []
-    real = local._answer_batch
+    real = local.answer_batch
 
     def limited(weights, template, batch):
         sizes.append(len(batch))
@@ -206,7 +206,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, gen
     weights = AutoModelForCausalLM.from_pretrained(tiny_model)
     model = transformers_model(tiny_model)
     expected = raws(answer(weights, tokenizer, model, prompts, generate))
-    monkeypatch.setattr(local, "_answer_batch", limited)
+    monkeypatch.setattr(local, "answer_batch", limited)
     eight = generate.model_copy(update={"batch_size": 8})
     assert raws(answer(weights, tokenizer, model, prompts, eight)) == expected
     assert sizes == [6, 4, 2, 2, 2]
