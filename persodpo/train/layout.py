@@ -8,6 +8,7 @@ most of these say nothing. So both layouts are computed for two prompts and comp
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -72,20 +73,23 @@ def shared_layout_error(
         max(rows, key=lambda row: len(row.prompt_ids) + max(map(len, row.answer_ids))),
         max(rows, key=lambda row: row.n_tokens),
     ]
-    layouts: tuple[Layout, ...] = ("separate", "shared")
-    logps = {}
-    for layout in layouts:
-        try:
-            logps[layout] = rows_logps(model, compared, PromptCollator(pad_token_id, layout))
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            # whatever a model of any architecture does with a mask that it wasn't made for
-            if layout == "separate":
-                raise
-            return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
-    lengths = torch.tensor([len(ids) for row in compared for ids in row.answer_ids])
-    per_token = (logps["shared"] - logps["separate"]).abs().cpu() / lengths
+    # of each the first answer and the last, which has all others between the prompt and itself
+    ends = [
+        replace(row, answer_ids=(row.answer_ids[0], row.answer_ids[-1]), pairs=())
+        for row in compared
+    ]
+    separate = rows_logps(model, ends, PromptCollator(pad_token_id, "separate"))
+    try:
+        shared = rows_logps(model, compared, PromptCollator(pad_token_id, "shared"))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # whatever a model of any architecture does with a mask that it wasn't made for
+        return f"{type(model).__name__} fails on prompts with several answers ({error!r})"
+    n_first = len(compared[0].answer_ids)
+    places = [0, n_first - 1, n_first, n_first + len(compared[1].answer_ids) - 1]
+    lengths = separate.new_tensor([len(ids) for row in ends for ids in row.answer_ids])
+    per_token = (shared[places] - separate).abs() / lengths
     worst, allowed = float(per_token.max()), _allowed(dtype)
     if worst <= allowed:
         return None
