@@ -2,10 +2,10 @@
 
     python -m benchmarks.threads compare
 
-torch's OpenMP threads wait for each other by spinning, unless OMP_WAIT_POLICY is PASSIVE, which
-the package sets before torch is imported. Each way runs in a process of its own. Spinning is what
-libgomp does where nothing is set, 300,000 rounds (GOMP_SPINCOUNT in GCC's documentation of
-libgomp), which wins over the policy.
+torch's OpenMP threads wait for each other by spinning, so many rounds as GOMP_SPINCOUNT says (GCC's
+documentation of libgomp), before they sleep. Compared are none, the 5,000 that the package sets
+before torch is imported, and the 300,000 that libgomp takes by itself. Each runs in a process of
+its own, which is given up after some minutes: a round that never ends is an answer, too.
 """
 
 import os
@@ -28,32 +28,43 @@ from persodpo.workflow.params import load_params
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo
 KEY = "the packaged model"
-POLICIES = {"passive": {"OMP_WAIT_POLICY": "PASSIVE"}, "spinning": {"GOMP_SPINCOUNT": "300000"}}
+SPINS = (0, 5_000, 300_000)
 
 
 @app.command()
-def compare(rounds: int = 2) -> None:
-    """Seconds and their ratio, idle and beside one busy process."""
+def compare(rounds: int = 2, patience: float = 120) -> None:
+    """Seconds by rounds of spinning, idle and beside one busy process, and ratios to none."""
     for neighbours in (0, 1):
-        found: dict[str, list[float]] = {}
-        for policy, environment in POLICIES.items():
-            busy = [
-                subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                for _ in range(neighbours)
-            ]
-            try:
-                done = subprocess.run(  # noqa: S603
-                    [sys.executable, "-m", "benchmarks.threads", "measure", str(rounds)],
-                    env=os.environ | environment, check=True, capture_output=True, text=True,
-                )  # fmt: skip
-            finally:
-                for process in busy:
-                    process.kill()
-            found[policy] = [float(each) for each in done.stdout.split()[-2:]]
-        for i, what in enumerate(("one training step", "one generation")):
-            passive, spinning = found["passive"][i], found["spinning"][i]
-            echo(f"{what} beside {neighbours} busy processes: {passive:.2f} s passive, "
-                 f"{spinning:.2f} s spinning, ratio {spinning / passive:.2f}")  # fmt: skip
+        first: list[float] = []
+        for spins in SPINS:
+            seconds = _seconds(neighbours, spins, rounds, patience)
+            first = first or seconds
+            found = ", ".join(
+                f"{what} {each:.2f} s ({each / none:.2f} of none)"
+                for what, each, none in zip(
+                    ("training step", "generation"), seconds, first, strict=False
+                )
+            )
+            echo(f"{neighbours} busy processes, {spins:,} spins: "
+                 f"{found or f'not done after {patience:g} s'}")  # fmt: skip
+
+
+def _seconds(neighbours: int, spins: int, rounds: int, patience: float) -> list[float]:
+    """Of a training step and a generation; none of a process that was given up."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": str(spins)}
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "benchmarks.threads", "measure", str(rounds)],
+            env=os.environ | environment, check=True, capture_output=True, text=True,
+            timeout=patience,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return []
+    finally:
+        for process in busy:
+            process.kill()
+    return [float(each) for each in done.stdout.split()[-2:]]
 
 
 @app.command(hidden=True)
