@@ -3,8 +3,6 @@
 import pytest
 import torch
 from conftest import ROOT, chat_template, transformers_model
-from hypothesis import given
-from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tiny_models import CHATML
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
@@ -32,11 +30,6 @@ def answer(weights, tokenizer, model, prompts, params):
     answer_requests(weights, chat_template(tokenizer), requests, params.batch_size,
                     lambda request, answer: found.update({request.key: answer}))  # fmt: skip
     return [found[request.key] for request in requests]
-
-
-@pytest.fixture(scope="module")
-def tiny_weights(tiny_model):
-    return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
 
 
 def raws(answers):
@@ -115,30 +108,6 @@ def test_a_model_with_sliding_windows_is_answered_by_plain_batches(
     together = raws(answer(weights, tokenizer, model, prompts[:3], generate))
     alone = [raws(answer(weights, tokenizer, model, [p], generate))[0] for p in prompts[:3]]
     assert together == alone
-
-
-@pytest.mark.slow
-@given(st.data())
-def test_reading_prompts_one_by_one_gives_the_keys_of_a_padded_batch(tiny_weights, data):
-    beginning = data.draw(st.lists(st.integers(5, 500), max_size=6))
-    tails = data.draw(st.lists(st.lists(st.integers(5, 500), min_size=2, max_size=7), min_size=2,
-                               max_size=4))  # fmt: skip
-    token_ids = [beginning + tail for tail in tails]
-    longest = max(map(len, token_ids))
-    padding = [longest - len(ids) for ids in token_ids]
-    with torch.inference_mode():
-        read = read_prompts(tiny_weights, token_ids, 3)
-        ids = torch.tensor([[0] * n + ids for n, ids in zip(padding, token_ids, strict=True)])
-        mask = torch.tensor([[0] * n + [1] * (longest - n) for n in padding])
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        expected = tiny_weights(input_ids=ids, attention_mask=mask, position_ids=positions,
-                                use_cache=True).past_key_values  # fmt: skip
-    assert read.get_seq_length() == longest - 1
-    for ours, theirs in zip(read.layers, expected.layers, strict=True):
-        for i, n in enumerate(padding):
-            for name in ("keys", "values"):
-                a, b = (getattr(layer, name)[i, :, n : longest - 1] for layer in (ours, theirs))
-                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
