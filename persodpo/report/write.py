@@ -134,14 +134,31 @@ def compare_methods(results: Results, params: Params) -> pd.DataFrame:
     )
 
 
+# A setting of a method with its plain value, and the further keys that belong to it.
+PLAIN_SETTINGS = (
+    ("weight", "none", ("weight_temperature", "weight_normalisation")),
+    ("loss", "sigmoid", ()),
+)
+
+
+def _differs_alone(
+    method: PairMethod, twin: PairMethod, key: str, plain: str, belongs: tuple[str, ...]
+) -> bool:
+    """Whether a method differs in one setting alone from another one, which has its plain value."""
+    exclude = {key, *belongs}
+    return getattr(twin, key) == plain != getattr(method, key) and twin.model_dump(
+        exclude=exclude
+    ) == method.model_dump(exclude=exclude)
+
+
 def compared_pairs(
     candidates: Sequence[str], methods: Mapping[str, SftMethod | PairMethod]
 ) -> list[tuple[str, str]]:
     """With whom each method is compared.
 
     Each with the base and with what it starts from; one on pairs also with the paper's baseline,
-    and with the method that differs from it in the weight alone, if there is one. Where nothing was
-    trained, the other candidates take the methods' place.
+    and with methods that differ from it in the weight alone, and have none, or in the loss alone,
+    and have DPO's. Where nothing was trained, the other candidates take the methods' place.
 
     Returns:
         Candidates and methods, by candidate.
@@ -158,12 +175,10 @@ def compared_pairs(
     pairs += [(method.start, name) for name, method in methods.items() if method.start != BASE]
     on_pairs = {name: each for name, each in methods.items() if isinstance(each, PairMethod)}
     pairs += [(BASELINE, name) for name in on_pairs if BASELINE in methods and name != BASELINE]
-    fields = ("weight", "weight_temperature", "weight_normalisation")
     pairs += [
         (other, name)
         for name, method in on_pairs.items()
         for other, twin in on_pairs.items()
-        if twin.weight == "none" != method.weight
-        and twin.model_dump(exclude={*fields}) == method.model_dump(exclude={*fields})
+        if any(_differs_alone(method, twin, *setting) for setting in PLAIN_SETTINGS)
     ]
     return sorted(dict.fromkeys(pairs), key=lambda pair: list(candidates).index(pair[0]))
