@@ -2,12 +2,13 @@
 # make check   style and types              make test-fast  those that take seconds, while you work
 # make format  what check would ask for
 # make table   the last commit's experiments: settings that differ, S_total, failure ratio, means over seeds
+# make seeds   the workflow again with other seeds of the training, and means over them: make seeds SEEDS="1 2 3 4"
 # Each makes the virtual environment in .venv if it is missing or its list of packages has changed.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test test-fast check format table
+.PHONY: repro test test-fast check format table seeds
 
 repro: .venv/installed
 	dvc repro
@@ -42,6 +43,16 @@ table: .venv/installed
 	@$(SHOW) --drop '(?!Experiment$$)' --keep '[^:]+\.failure_ratio$$'
 	@echo
 	@python -m persodpo seeds --brief
+
+# An experiment that is there isn't made again, so a loop that was killed goes on where it was.
+SEEDS ?= 1 2
+
+seeds: .venv/installed
+	@for seed in $(SEEDS); do \
+	  dvc exp list --name-only | grep -qx seed_$$seed || \
+	  dvc exp run --temp -n seed_$$seed -S train.seed=$$seed || exit 1; \
+	done
+	@python -m persodpo seeds
 
 # torch comes first and with its own dependencies, which a CUDA build has and a CPU build hasn't.
 # All else is installed without dependency resolution: the list is the full closure, and one of

@@ -138,6 +138,7 @@ def compare_methods(results: Results, params: Params) -> pd.DataFrame:
 PLAIN_SETTINGS = (
     ("weight", "none", ("weight_temperature", "weight_normalisation")),
     ("loss", "sigmoid", ()),
+    ("start", BASE, ()),
 )
 
 
@@ -157,8 +158,8 @@ def compared_pairs(
     """With whom each method is compared.
 
     Each with the base and with what it starts from; one on pairs also with the paper's baseline,
-    and with methods that differ from it in the weight alone, and have none, or in the loss alone,
-    and have DPO's. Where nothing was trained, the other candidates take the methods' place.
+    and with methods that differ from it in one thing alone: they have no weight, or DPO's loss, or
+    start from the base. Where nothing was trained, the other candidates take the methods' place.
 
     Returns:
         Candidates and methods, by candidate.

@@ -32,6 +32,12 @@ def test_a_method_is_compared_with_its_twins_that_lack_the_weight_or_have_dpos_l
     ]
 
 
+def test_a_method_with_a_start_is_compared_with_its_twin_that_has_none():
+    pairs = compared(sft={}, persodpo={"start": "sft", "weight": "none"}, no_start={"weight": "none"})
+    assert ("no_start", "persodpo") in pairs
+    assert ("persodpo", "no_start") not in pairs
+
+
 def test_methods_that_differ_in_more_are_no_twins():
     pairs = compared(
         persodpo={},

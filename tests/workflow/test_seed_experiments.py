@@ -20,7 +20,7 @@ def workspace(finished_workspace, tmp_path_factory) -> Workspace:
     copy = finished_workspace.copy_to(tmp_path_factory.mktemp("seeds") / "workspace")
     (copy.folder / ".venv").mkdir()
     (copy.folder / ".venv/installed").touch()
-    assert "for seed in 1 2; do" in LOOP
+    assert 'SEEDS="1 2"' in LOOP
     copy.output = copy.run("bash", "-ec", LOOP)
     return copy
 
