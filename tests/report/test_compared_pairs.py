@@ -33,7 +33,8 @@ def test_a_method_is_compared_with_its_twins_that_lack_the_weight_or_have_dpos_l
 
 
 def test_a_method_with_a_start_is_compared_with_its_twin_that_has_none():
-    pairs = compared(sft={}, persodpo={"start": "sft", "weight": "none"}, no_start={"weight": "none"})
+    pairs = compared(sft={}, persodpo={"start": "sft", "learning_rate": 1e-5},
+                     no_start={"learning_rate": 1e-5})  # fmt: skip
     assert ("no_start", "persodpo") in pairs
     assert ("persodpo", "no_start") not in pairs
 

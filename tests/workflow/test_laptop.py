@@ -49,7 +49,9 @@ def test_every_method_is_trained_and_judged(workspace):
 
 
 def test_seeds_train_again_and_score_nothing_of_the_pool_again(workspace):
+    (workspace.folder / ".venv").mkdir()
+    (workspace.folder / ".venv/installed").touch()
     workspace.commit("seed 0")
-    output = workspace.run("make", "--silent", "seeds", "SEEDS=1", "--old-file=.venv/installed")
+    output = workspace.run("make", "--silent", "seeds", "SEEDS=1")
     assert workspace.stages_run(output) == {"train", "evaluate", "report"}
     assert "2 seeds (0, 1), 2 prompts" in output
