@@ -41,6 +41,7 @@ def main(method: str) -> None:
     base = params.models[params.train.model]
     assert isinstance(base, TransformersModel)  # checked before the stage
     row_type = Demonstration if isinstance(settings, SftMethod) else Pair
+    log_file = ARTIFACTS / f"training/{method}.csv"
     run = train_policy(
         read_rows(ARTIFACTS / f"pairs/{settings.data}.jsonl", row_type),
         read_rows(ARTIFACTS / "prompts/train.jsonl", Prompt),
@@ -51,8 +52,10 @@ def main(method: str) -> None:
         params.generate.date,
         ARTIFACTS / f"policies/{method}",
         None if settings.start == BASE else ARTIFACTS / f"policies/{settings.start}",
+        log_file,
     )
-    write_text(ARTIFACTS / f"training/{method}.csv", run.log.to_csv(index=False))
+    # what the guard cut off isn't the policy's
+    write_text(log_file, run.log.to_csv(index=False))
     write_json(ARTIFACTS / f"training/{method}.json", run.metrics)
     run.discard_checkpoints()
 

@@ -25,7 +25,7 @@ REMOTE = {
     "backend": "openai", "model": "some-model", "base_url": "", "api_key_env": "TEST_API_KEY",
     "persona": True, "temperature": 0.7, "top_p": 1.0, "seed": 0, "samples": 1,
     "max_tokens": None, "response_format": "json_object", "extra_body": None,
-    "served_model": "same", "concurrency": 16, "requests_per_minute": None,
+    "served_model": "same", "mode": "live", "concurrency": 16, "requests_per_minute": None,
     "tokens_per_minute": None, "timeout_seconds": 1.0, "attempts": 10,
 }  # fmt: skip
 
@@ -43,12 +43,11 @@ def make_prompts(n: int) -> list[Prompt]:
 
 
 @contextlib.contextmanager
-def fault_server(log: Path, **options: Any) -> Iterator[str]:
-    """Run the fault server; gives its base_url."""
-    server = str(ROOT / "tests/fault_server.py")
-    command = [RemoteWorkspace.python(), server, "--log", str(log)]
+def fault_server(log: Path, script: str = "fault_server.py", **options: Any) -> Iterator[str]:
+    """Run the fault server, or another one with its arguments; gives its base_url."""
+    command = [RemoteWorkspace.python(), str(ROOT / "tests" / script), "--log", str(log)]
     for name, value in options.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
+        command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

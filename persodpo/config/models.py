@@ -102,6 +102,7 @@ class OpenAIModel(SampledModel):
     response_format: Literal["text", "json_object"]
     extra_body: dict[str, JsonValue] | None
     served_model: Literal["same", "any"]
+    mode: Literal["live", "batch"]
     concurrency: PositiveInt
     requests_per_minute: PositiveInt | None
     tokens_per_minute: PositiveInt | None

@@ -8,7 +8,8 @@ In: `Prompt` rows and a section of `models`. Out: `Response` rows, and numbers o
     request.py      what is asked, and the key of an answer in the cache
     cache.py        the cache of answers; cost.py estimate and budget; tally.py what a run cost
     local.py        models on this machine; prefill.py, decoding.py how they answer together
-    remote.py       models behind a server; reply.py, faults.py, limits.py, served.py its sides
+    remote.py       models behind a server; call.py, reply.py, faults.py, limits.py, served.py its
+                    sides; remote_batch.py many requests in one job, batch_jobs.py jobs on their way
     policy.py       trained methods that answer the training prompts themselves
     logged.py       answers that somebody published; golden.py the data set's own
 

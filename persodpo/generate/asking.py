@@ -52,8 +52,10 @@ def make_caller(
     """
     if isinstance(model, OpenAIModel):
         from persodpo.generate.remote import OpenAICaller  # noqa: PLC0415
+        from persodpo.generate.remote_batch import OpenAIBatchCaller  # noqa: PLC0415
 
-        return OpenAICaller(name, model, params)
+        caller = OpenAIBatchCaller if model.mode == "batch" else OpenAICaller
+        return caller(name, model, params)
     assert isinstance(model, TransformersModel)
     from persodpo.generate.local import TransformersCaller  # noqa: PLC0415
 

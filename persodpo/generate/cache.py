@@ -6,7 +6,8 @@ work on them, and no process writes where another does. A line is handed to the
 operating system in one piece before its connection asks anything else, so a killed
 process loses no answer that it received. (A power cut can take the last seconds'
 answers; half a line that it leaves is passed over.) An entry is served only if it
-holds the very request that is asked.
+holds the very request that is asked, or one that differs from it in the limit on tokens alone
+and whose answer ended by itself below both limits: a higher cap asks for cut answers only.
 
 Errors are never cached: only what a model said is.
 """
@@ -28,10 +29,14 @@ from pydantic import ValidationError
 
 from persodpo.errors import UserError
 from persodpo.generate.request import Request
-from persodpo.records import Answer, Row, atomic_file, describe
+from persodpo.records import Answer, FinishReason, Row, atomic_file, describe
 from persodpo.runner import cache_folder
 
 _KEY_FIRST = re.compile(rb'\{"key":"([0-9a-f]{64})"')
+# In a text, quotation marks have a backslash before them.
+_MAX_TOKENS = re.compile(rb'"max_tokens": ?(\d+)')
+# How an answer ends that no limit has cut.
+_ENDED: tuple[FinishReason, ...] = ("json", "stop")
 
 
 class Entry(Row):
@@ -68,27 +73,43 @@ class AnswerCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder() / "answers"
         self._where: dict[str, tuple[Path, int]] = {}
+        self._limits: set[int] = set()
+        """All limits on tokens that entries have."""
         self._file: int | None = None
         self._path = self.folder
         self._index()
 
     def _index(self) -> None:
         """Find out where each entry stands now."""
-        self._where = {}
+        self._where, self._limits = {}, set()
         for path in self._files():
             offset = 0
             for line in _lines(path):
                 key = _read_key(line)
                 if key is not None:
                     self._where.setdefault(key, (path, offset))
+                    self._limits.update(map(int, _MAX_TOKENS.findall(line)))
                 offset += len(line)
 
     def get(self, request: Request) -> Answer | None:
         """The answer to a request, or None if it has none yet.
 
+        It may have been given under another limit on tokens, if that changed nothing.
+
         Raises:
             UserError: The request's entry is damaged or holds another request.
         """
+        answer = self._get(request)
+        if answer is not None:
+            return answer
+        for limit in sorted(self._limits - {request.max_tokens}):
+            answer = self._get(request.model_copy(update={"max_tokens": limit}))
+            if answer is not None and _ended_below(answer, limit, request.max_tokens):
+                return answer
+        return None
+
+    def _get(self, request: Request) -> Answer | None:
+        """The answer to this very request."""
         entry = self._read(request.key)
         if isinstance(entry, Damaged):
             self._index()  # another process may have pruned, and so moved, what was there
@@ -151,6 +172,7 @@ class AnswerCache:
         if written < len(line):
             raise UserError(f"{self._path}: an answer can't be kept, because the disk is full.")
         self._where[request.key] = (self._path, offset)
+        self._limits.add(request.max_tokens)
 
     def lines(self) -> Iterator[Line]:
         """All lines of all files, in the order in which entries are looked for."""
@@ -198,6 +220,14 @@ class AnswerCache:
     def __del__(self) -> None:
         if self._file is not None:
             os.close(self._file)
+
+
+def _ended_below(answer: Answer, limit: int, other: int) -> bool:
+    """Whether an answer given under one limit would have been the same under another one."""
+    tokens = answer.completion_tokens
+    if tokens is None:  # the server didn't count
+        tokens = limit - 1
+    return answer.finish_reason in _ENDED and tokens < min(limit, other)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -18,12 +18,16 @@ MESSAGE_TOKENS = 8  # what chat templates put around a message, roughly
 
 
 class Price(Section):
-    """US dollars per million tokens; a model of None stands for all others at the address."""
+    """US dollars per million tokens; a model of None stands for all others at the address.
+
+    In batch mode they are multiplied by `batch`; without it the server has no such mode.
+    """
 
     base_url: Text
     model: Text | None
     input: NonNegativeFloat
     output: NonNegativeFloat
+    batch: NonNegativeFloat | None = None
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """The price of so many tokens in US dollars."""
@@ -69,7 +73,7 @@ def read_price(path: Path, name: str, model: OpenAIModel) -> Price:
         model: Its section there.
 
     Raises:
-        UserError: The file is no price list, or the model isn't in it.
+        UserError: The file is no price list, or the model isn't in it, or not in batch mode.
     """
     try:
         prices = PriceList.model_validate(load_yaml(path)).prices
@@ -79,11 +83,21 @@ def read_price(path: Path, name: str, model: OpenAIModel) -> Price:
     for wanted in (model.model, None):
         for price in here:
             if price.model == wanted:
-                return price
+                return price if model.mode == "live" else _in_batch_mode(price, path, name)
     raise UserError(
         f"{path}: there is no price for {model.model!r} at {model.base_url} (models.{name}); "
         "add one, 0 for a server of your own."
     )
+
+
+def _in_batch_mode(price: Price, path: Path, name: str) -> Price:
+    if price.batch is None:
+        raise UserError(
+            f"{path}: the price of models.{name} has no factor `batch`, and its mode is batch; add "
+            "one, such as 0.5, if the server at its address has the Batch API, or set mode to live."
+        )
+    changes = {"input": price.input * price.batch, "output": price.output * price.batch}
+    return price.model_copy(update=changes)
 
 
 def estimate_tokens(request: Request) -> int:

@@ -10,11 +10,9 @@ retries are off, because they would pass by the limits.
 import asyncio
 import contextlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import openai
 from tenacity import (
@@ -28,8 +26,9 @@ from persodpo import processes
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel
 from persodpo.errors import UserError
+from persodpo.generate.call import LIMIT_NAMES, call_arguments, read_key, without_secret
 from persodpo.generate.cost import estimate_tokens
-from persodpo.generate.faults import CallError, as_call_error, redact
+from persodpo.generate.faults import CallError, as_call_error
 from persodpo.generate.limits import RateLimits
 from persodpo.generate.reply import decode, read_answer
 from persodpo.generate.request import Request, chat
@@ -40,11 +39,6 @@ from persodpo.records import Answer, FinishReason, Prompt
 # So many requests in a row that stay without an answer end the run: the server or a setting is
 # at fault, and the other requests would fare no better.
 MAX_FAILURES_IN_A_ROW = 10
-# A key is cut out of whatever a server says; a shorter one might stand in any answer.
-SHORTEST_KEY = 8
-# The limit on tokens has two names. The first is known to nearly every server, but refused by
-# OpenAI's newer models, which say so. Others pass over the second, and would write without end.
-LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 _UNKNOWN_NAME = re.compile(
     r"use '?max_completion_tokens|extra_forbidden|extra inputs"
     r"|(unsupported|unknown|unrecogni[sz]ed|unexpected|extra|invalid)[ _]"
@@ -141,24 +135,30 @@ class OpenAICaller:
             max(tokens),
             f"models.{self.name}",
         )
+        pending = zip(requests, tokens, strict=True)
+        async with self._client() as client, asyncio.TaskGroup() as group:
+            for _ in range(min(model.concurrency, len(requests))):
+                group.create_task(self._run_connection(client, limits, pending, tally))
+
+    def _client(self) -> openai.AsyncOpenAI:
+        """The official client, with the account's key.
+
+        Raises:
+            UserError: The key is missing, or stands where it would be kept.
+        """
+        model = self.model
         self.secret = read_key(self.name, model.api_key_env)
         if self.secret and self.secret in json.dumps(model.extra_body):
             raise UserError(
                 f"params.yaml: models.{self.name}.extra_body holds the key that stands in "
                 f"{model.api_key_env}; take it out, because answers are kept with their request."
             )
-        pending = zip(requests, tokens, strict=True)
-        async with (
-            openai.AsyncOpenAI(
-                api_key=self.secret or "none",  # it insists on one
-                base_url=model.base_url,
-                timeout=model.timeout_seconds,
-                max_retries=0,
-            ) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            for _ in range(min(model.concurrency, len(requests))):
-                group.create_task(self._run_connection(client, limits, pending, tally))
+        return openai.AsyncOpenAI(
+            api_key=self.secret or "none",  # it insists on one
+            base_url=model.base_url,
+            timeout=model.timeout_seconds,
+            max_retries=0,
+        )
 
     async def _run_connection(
         self,
@@ -168,13 +168,7 @@ class OpenAICaller:
         tally: Tally,
     ) -> None:
         """One connection's work: the next request that waits, until none does."""
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(self._is_transient),
-            wait=wait_random_exponential(multiplier=0.5, max=60),
-            sleep=self._pause,
-            stop=stop_after_attempt(self.model.attempts),
-            reraise=True,
-        )
+        attempts = self._attempts()
         for request, tokens in pending:
             try:
                 answer: Answer = await attempts(
@@ -192,6 +186,16 @@ class OpenAICaller:
             if self.ended:
                 self._stop.set()
                 return
+
+    def _attempts(self) -> AsyncRetrying:
+        """Repeats what failed and may succeed later."""
+        return AsyncRetrying(
+            retry=retry_if_exception(self._is_transient),
+            wait=wait_random_exponential(multiplier=0.5, max=60),
+            sleep=self._pause,
+            stop=stop_after_attempt(self.model.attempts),
+            reraise=True,
+        )
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not longer than the run lasts."""
@@ -222,7 +226,9 @@ class OpenAICaller:
         name, begin = self.limit_name, time.perf_counter()
         try:
             # raw, because the client returns a body that isn't JSON as if it were an answer
-            reply = await client.chat.completions.with_raw_response.create(**_body(request, name))
+            reply = await client.chat.completions.with_raw_response.create(
+                **call_arguments(request, name)
+            )
             seconds = time.perf_counter() - begin
             answer = read_answer(decode(reply.text), seconds, request.max_tokens, self.secret)
         except Exception as error:
@@ -231,11 +237,15 @@ class OpenAICaller:
                 raise
             if self._is_renamed(failure, name):
                 return await self._attempt(client, limits, request, tokens, tally)
-            tally.fault(failure.kind)
-            now = asyncio.get_running_loop().time()
-            self.not_before = max(self.not_before, now + failure.retry_after)
+            self._note_fault(failure, tally)
             raise failure from None
-        return _without(self.secret, answer)
+        return without_secret(self.secret, answer)
+
+    def _note_fault(self, failure: CallError, tally: Tally) -> None:
+        """Count it, and wait as long as the server asks to."""
+        tally.fault(failure.kind)
+        now = asyncio.get_running_loop().time()
+        self.not_before = max(self.not_before, now + failure.retry_after)
 
     def _is_renamed(self, failure: CallError, name: str) -> bool:
         """Whether a server refuses the limit on tokens by one name, and another is left to try."""
@@ -284,55 +294,5 @@ class OpenAICaller:
         )
 
 
-def read_key(name: str, variable: str | None) -> str | None:
-    """The key for a server, from the environment; None for a server without keys.
-
-    Raises:
-        UserError: The variable isn't set, or holds what can't stand in a header.
-    """
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise UserError(
-            f"params.yaml: models.{name}.api_key_env is {variable}, and no such environment "
-            f"variable is set; export {variable}=<your key>."
-        )
-    if len(key) < SHORTEST_KEY:
-        raise UserError(
-            f"the environment variable {variable} holds fewer than {SHORTEST_KEY} characters, too "
-            f"few for a key; set models.{name}.api_key_env to null for a server that needs none."
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the environment variable {variable} holds characters no key has.")
-    return key
-
-
-def _body(request: Request, limit_name: str) -> dict[str, Any]:
-    """The call's arguments; what is None is left to the server."""
-    body = {
-        "model": request.model,
-        "messages": request.chat(),
-        limit_name: request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
-        "response_format": None
-        if request.response_format == "text"
-        else {"type": request.response_format},
-        "extra_body": request.extra_body,
-    }
-    return {name: value for name, value in body.items() if value is not None}
-
-
 def _counts(tally: Tally) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in sorted(tally.faults.items()))
-
-
-def _without(secret: str | None, answer: Answer) -> Answer:
-    """The answer without the account's key, should a server echo it."""
-    fields = ("raw", "thoughts", "served_model", "system_fingerprint")
-    texts = {name: getattr(answer, name) for name in fields}
-    return answer.model_copy(
-        update={name: redact(text, secret) for name, text in texts.items() if text}
-    )

@@ -134,6 +134,10 @@ class Tally:
             f"generate.max_cost_usd = {self.max_cost_usd:g}, although less was estimated"
         )
 
+    def show_state(self, state: str) -> None:
+        """Say on the progress line how far the server is."""
+        self.bar.set_description(f"{self.plan.model}, {state}")
+
     def fault(self, kind: str) -> None:
         """Count an attempt that brought no answer, by its kind."""
         self.faults[kind] += 1

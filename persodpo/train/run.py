@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
+    TrainerCallback,
 )
 from trl import DPOConfig
 
@@ -31,7 +32,7 @@ from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.models.locations import folder_hash, identity
-from persodpo.records import Demonstration, Pair, Prompt
+from persodpo.records import Demonstration, Pair, Prompt, write_text
 from persodpo.runner import cache_folder
 from persodpo.train.batches import plan_passes, split, steps_per_epoch
 from persodpo.train.checkpoints import locked_run, run_folder
@@ -46,7 +47,7 @@ from persodpo.train.policy import (
 )
 from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import TokenisedRow, TrainingRow, training_rows
-from persodpo.train.summary import summary
+from persodpo.train.summary import summary, training_log
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
 from persodpo.train.weighting import weigh
 
@@ -82,6 +83,7 @@ def train_policy(
     date: str,
     policy: Path,
     start: Path | None = None,
+    log_file: Path | None = None,
 ) -> TrainingRun:
     """Fine-tune the base model, or another method's policy, and save the policy.
 
@@ -100,6 +102,7 @@ def train_policy(
             its tokenizer, as safetensors.
         start: The folder of the policy that is trained further, and is the reference model; None
             for the base model.
+        log_file: Gets the log as CSV, anew after each step, so that the training can be watched.
 
     Returns:
         The log and the headline numbers.
@@ -138,6 +141,8 @@ def train_policy(
     )
     with locked_run(folder) as checkpoint:
         trainer = _trainer(rows, method, params, base, tokenizer, folder, start)
+        if log_file is not None:
+            trainer.add_callback(_LiveLog(log_file))
         if params.guard.action == "stop":
             trainer.save_model(str(saved_policy(folder, 0)))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -254,6 +259,17 @@ class _Progress(ProgressCallback):  # type: ignore[misc]  # skipped by mypy, see
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if self.training_bar is not None and "loss/total" in (logs or {}):
             self.training_bar.set_postfix(loss=f"{logs['loss/total']:.3f}")
+
+
+class _LiveLog(TrainerCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
+    """Writes the log after each step: a run that goes on can be plotted, a killed one keeps it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            write_text(self.file, training_log(state.log_history).to_csv(index=False))
 
 
 def _refuse_targets(lora: LoraParams, weights: torch.nn.Module) -> None:

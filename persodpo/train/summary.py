@@ -1,6 +1,7 @@
 """What a training leaves beside its policy: a log of its steps, and headline numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,18 @@ MEANS = {
     "displaced_share": SHARE,
     "displaced_fall": FALL,
 }
+
+
+def training_log(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the trainer has logged so far, one row per step.
+
+    Args:
+        history: The trainer's entries; losses and held-out losses of one step are apart.
+    """
+    entries = pd.DataFrame(history)
+    of_the_end = entries.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
+    steps = entries.drop(columns=of_the_end).groupby("step", as_index=False).first()
+    return steps.dropna(subset="loss")
 
 
 def summary(
@@ -36,12 +49,9 @@ def summary(
         `displaced_step`, the step at which it did, and, if it stopped the training, `kept_step`,
         the one whose policy was taken.
     """
-    history = pd.DataFrame(trainer.state.log_history)
-    seconds = history["train_runtime"].dropna().iloc[-1]
-    of_the_end = history.filter(regex=r"^train_|^total_|^eval_(runtime|.*_per_second)$")
-    history = history.drop(columns=of_the_end)
-    # losses and held-out losses of one step are rows of their own
-    log = history.groupby("step", as_index=False).first().dropna(subset="loss")
+    history = trainer.state.log_history
+    log = training_log(history)
+    seconds = [entry["train_runtime"] for entry in history if "train_runtime" in entry][-1]
     kept, guarded = None, {}
     if displaced := _displaced_at(log, guard):
         guarded["displaced_step"] = displaced

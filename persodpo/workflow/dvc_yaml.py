@@ -5,8 +5,8 @@
 Run it after a change of `models`, `train.methods` or `evaluate.baselines`, or of
 an import. It rewrites, in dvc.yaml, what DVC can't template: the files that pair
 and report gather, the files of logged responses and of the scorers, the folders of local models,
-the metrics of every model and method, the curves, and the package's modules among each stage's
-dependencies; these also in nli/dvc.yaml.
+the metrics of every model and method, the curves, the policies as artifacts, and the package's
+modules among each stage's dependencies; these also in nli/dvc.yaml.
 Comments and all else stay as they are.
 """
 
@@ -23,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 
 from persodpo.config.models import LoggedModel, ModelParams, PolicyModel, TransformersModel
 from persodpo.config.reading import PARAMS_FILE
-from persodpo.config.train import PairMethod
+from persodpo.config.train import BASE, PairMethod
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.records import write_text
@@ -133,6 +133,25 @@ def synchronise(document: dict[str, Any], params: Params) -> None:
                     for key, method in params.train.methods.items()
                     if isinstance(method, PairMethod) or not column.startswith("rewards/")
                 }
+    document["artifacts"] = {key: _artifact(key, params) for key in params.train.methods}
+
+
+def _artifact(method: str, params: Params) -> dict[str, Any]:
+    """A method's policy, as `dvc artifacts get` and model registries know it."""
+    settings = params.train.methods[method]
+    start = params.train.model if settings.start == BASE else settings.start
+    if isinstance(settings, PairMethod):
+        weight = "unweighted" if settings.weight == "none" else f"weight {settings.weight}"
+        how = f"trained on the pair set {settings.data}, loss {settings.loss}, {weight}"
+    else:
+        how = f"fine-tuned on {settings.data} answers"
+    what = "Adapter" if params.train.lora else "Whole model"
+    return {
+        "path": f"artifacts/policies/{method}",
+        "type": "model",
+        "desc": f"{what}: {start}, {how}",
+        "labels": ["persona-grounded-dialogue", settings.loss, settings.data],
+    }
 
 
 def _scoring_params(stage: str, declared: Iterable[str], params: Params) -> list[str]:

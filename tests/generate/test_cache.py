@@ -3,15 +3,24 @@ import multiprocessing
 import os
 import signal
 import time
+from typing import get_args
 
 import pytest
 from conftest import openai_model
+from hypothesis import given
+from hypothesis import strategies as st
 from remote_workspace import make_prompts
 
 from persodpo.errors import UserError
 from persodpo.generate.cache import AnswerCache, Damaged
 from persodpo.generate.remote import OpenAICaller
-from persodpo.records import Answer
+from persodpo.generate.request import Message, Request
+from persodpo.records import Answer, FinishReason
+
+REQUEST = Request(
+    provider="openai", model="m", messages=(Message(role="user", content='"max_tokens":9'),),
+    max_tokens=1, temperature=0.0, top_p=None, seed=None,
+)  # fmt: skip
 
 
 def answer(text="yes", **changes):
@@ -34,6 +43,29 @@ def test_an_answer_comes_back_as_it_was(tmp_path, requests):
     for reader in (cache, AnswerCache(tmp_path / "answers")):
         assert reader.get(requests[0]) == given
         assert reader.get(requests[1]) is None
+
+
+@given(
+    limits=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    tokens=st.none() | st.integers(1, 20),
+    reason=st.sampled_from(get_args(FinishReason)),
+)
+def test_another_limit_asks_again_only_where_it_may_matter(
+    tmp_path_factory, limits, tokens, reason
+):
+    folder = tmp_path_factory.mktemp("answers")
+    old, new = (REQUEST.model_copy(update={"max_tokens": limit}) for limit in limits)
+    given_ = answer('"max_tokens":7', completion_tokens=tokens, finish_reason=reason)
+    AnswerCache(folder).put(old, given_)
+    found = AnswerCache(folder).get(new)
+    if old == new:
+        assert found == given_
+    elif reason in ("json", "stop"):
+        # what isn't counted had at most as many tokens as were allowed
+        most = limits[0] - 1 if tokens is None else tokens
+        assert (found == given_) == (most < min(limits))
+    else:
+        assert found is None
 
 
 def test_ordinary_tools_can_read_it(tmp_path, requests):

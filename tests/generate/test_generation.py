@@ -240,6 +240,32 @@ def test_tokens_that_went_into_thoughts_on_this_machine(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_higher_limit_asks_for_cut_answers_only(
+    smollm2, generate, monkeypatch, tmp_path, temperature
+):
+    """And all are what they would have been without the cache."""
+    texts = ['Write the JSON object {"response": "hello"}.', "Count to a hundred.", "Say hello."]
+    prompts = [Prompt(id=str(i), persona=["p"], turns=["t"], golden_answer="r", text=text)
+               for i, text in enumerate(texts)]  # fmt: skip
+    model = transformers_model(smollm2, temperature=temperature)
+
+    def generated(limit):
+        params = generate.model_copy(update={"max_tokens": limit})
+        return generate_responses("m", model, prompts, params, 5)
+
+    first = generated(24)
+    cut = [row.id for row in first.responses if row.finish_reason == "length"]
+    assert 0 < len(cut) < len(prompts)
+    second = generated(32)
+    assert second.metrics["calls"] == len(cut)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "cold"))
+    anew = generated(32)
+    assert anew.metrics["calls"] == len(prompts)
+    assert raws(anew.responses) == raws(second.responses)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("max_tokens", "is_told"), [(94, False), (93, True)])
 def test_a_prompt_that_allows_more_words_than_the_tokens_hold_is_reported(
     tiny_model, prompts, generate, capsys, max_tokens, is_told

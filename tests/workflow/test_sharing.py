@@ -162,6 +162,19 @@ def test_an_experiment_is_shared(team, pulled, second, no_packages):
     assert read(second, PAIRS) == read(first, PAIRS) != read(team.first, PAIRS)
 
 
+def test_one_policy_is_fetched_without_a_clone(team, second, no_packages):
+    register, get = blocks("One policy")
+    shell(team.first, register)
+    shell(second, get)
+    fetched = {
+        file.name: file.read_bytes() for file in (second.folder / "persodpo-adapter").iterdir()
+    }
+    policy = team.first.folder / "artifacts/policies/persodpo"
+    assert fetched == {file.name: file.read_bytes() for file in policy.iterdir()}
+    assert "adapter_model.safetensors" in fetched
+    assert not (second.folder / "artifacts").exists()
+
+
 def test_a_larger_sample_asks_for_the_new_prompts_only(pulled):
     assert "smollm2_greedy: 5 of 5 responses" in shell(pulled, blocks("A larger sample")[0])
     set_params(pulled, "n_train: 5\n", "n_train: 7\n")

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+from tqdm import tqdm
 from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedTokenizerBase
+
+from persodpo import processes
 
 
 def padded_batches(
@@ -11,7 +14,8 @@ def padded_batches(
     """Sort texts by their number of tokens and cut them into batches, the longest first.
 
     A batch too big for the memory therefore fails at once, not at the end. Batches are as
-    large in tokens, not in texts, because a CPU is fastest while a batch fits its cache.
+    large in tokens, not in texts, because a CPU is fastest while a batch fits its cache. What
+    takes longer than a second shows its progress.
 
     Args:
         encoded: Unpadded `input_ids` and what belongs to them, for n texts.
@@ -25,8 +29,12 @@ def padded_batches(
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     pad = DataCollatorWithPadding(tokenizer)
     start = 0
-    while start < len(order):
-        longest = max(lengths[order[start]], 1)
-        rows = order[start : start + max(batch_tokens // longest, 1)]
-        start += len(rows)
-        yield rows, pad([{name: encoded[name][row] for name in encoded} for row in rows])
+    with tqdm(
+        total=len(order), desc="Judging", unit="text", delay=1, disable=not processes.is_main()
+    ) as bar:
+        while start < len(order):
+            longest = max(lengths[order[start]], 1)
+            rows = order[start : start + max(batch_tokens // longest, 1)]
+            start += len(rows)
+            yield rows, pad([{name: encoded[name][row] for name in encoded} for row in rows])
+            bar.update(len(rows))

@@ -1,0 +1,218 @@
+"""Batch mode, against a server that plays OpenAI's Batch API and faults."""
+
+import json
+import random
+import time
+from collections import Counter
+
+import pytest
+from conftest import openai_model
+from fault_server import reply_to
+from remote_workspace import KEY, attempts, fault_server, make_prompts, new_workspace
+
+from persodpo.errors import UserError
+from persodpo.generate import batch_jobs
+from persodpo.generate.batch_jobs import new_jobs, open_jobs
+from persodpo.generate.remote import OpenAICaller
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log.jsonl"
+
+
+def batch_server(log, **options):
+    return fault_server(log, "batch_server.py", **options)
+
+
+def workspace(tmp_path, url, n, **changes):
+    w = new_workspace(tmp_path, url, n, mode="batch", **changes)
+    w.prices[0]["batch"] = 0.5
+    w.write()
+    return w
+
+
+def answered(log):
+    """How often the server has answered each prompt, which is when one pays."""
+    return Counter(line["prompt"] for line in attempts(log) if "prompt" in line)
+
+
+def jobs_made(log):
+    return sum("job" in line for line in attempts(log))
+
+
+def jobs_on_disk(w):
+    return list((w.folder / ".cache/batch_jobs").glob("*"))
+
+
+def check_all(w, log, n):
+    assert len(answered(log)) == n
+    assert set(answered(log).values()) == {1}
+    for prompt, row in zip(make_prompts(n), w.responses(), strict=True):
+        assert (row["id"], row["raw"]) == (prompt.id, reply_to(prompt.text))
+        assert (row["contract"], row["seconds"]) == ("valid", None)
+    assert jobs_on_disk(w) == []
+
+
+def test_all_are_answered_by_one_job_for_half_the_price(tmp_path, log):
+    with batch_server(log) as url:
+        w = workspace(tmp_path, url, 30, extra_body={"reasoning_effort": "low"})
+        output = w.run()
+    check_all(w, log, 30)
+    assert jobs_made(log) == 1
+    (line,) = [line for line in output.splitlines() if "calls to make" in line]
+    tokens_in = int(line.split("about ")[1].split()[0])
+    tokens_out = int(line.split("at most ")[1].split()[0])
+    assert f"about {(tokens_in + 2 * tokens_out) / 2e6:.4f} dollars" in line
+    metrics = w.metrics()
+    assert metrics["calls"] == 30
+    half = (metrics["prompt_tokens"] + 2 * metrics["completion_tokens"]) / 2e6
+    assert metrics["cost_usd"] == pytest.approx(half)
+    body = attempts(log)[-1]["body"]
+    assert body["reasoning_effort"] == "low"
+    assert body["max_tokens"] == w.params["generate"]["max_tokens"]
+    assert "extra_body" not in body
+    # the live mode takes the same answers
+    w.params["models"]["remote"]["mode"] = "live"
+    w.write()
+    assert "30 requests, 30 cached, 0 calls" in w.run()
+
+
+def test_five_kills_and_faults_lose_nothing_and_pay_nothing_twice(tmp_path, log):
+    draw = random.Random(1)
+    with batch_server(log, fault=0.05, line_fault=0.1, seconds=1.5) as url:
+        w = workspace(tmp_path, url, 300)
+        for _ in range(5):
+            process = w.start(python=w.python())
+            until = time.time() + draw.uniform(0.5, 6)
+            while time.time() < until and process.poll() is None:
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+        output = w.run()
+    check_all(w, log, 300)
+    assert KEY not in output
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+
+
+@pytest.mark.parametrize("moment", ["uploaded", "made", "kept"])
+def test_a_kill_at_the_worst_moment(tmp_path, log, moment):
+    """The server has taken what the killed run had no time to write down."""
+    kill = {
+        "uploaded": "batch_jobs.BatchJob.save = lambda job, **c: os.kill(os.getpid(), 9) "
+                    "if 'input_file_id' in c else save(job, **c)",
+        "made": "batch_jobs.BatchJob.save = lambda job, **c: os.kill(os.getpid(), 9) "
+                "if 'job_id' in c else save(job, **c)",
+        "kept": "batch_jobs.BatchJob.discard = lambda job: os.kill(os.getpid(), 9)",
+    }[moment]  # fmt: skip
+    code = (
+        "import os, sys\\nsys.argv = ['x', 'remote']\\n"
+        "from persodpo.generate import batch_jobs\\nsave = batch_jobs.BatchJob.save\\n"
+        f"{kill}\\nfrom stages.generate import main\\nmain('remote')"
+    )
+    with batch_server(log) as url:
+        w = workspace(tmp_path, url, 20)
+        (w.folder / "killed.py").write_text(code.replace("\\n", "\n"))
+        process = w.start("killed")
+        assert process.wait() == -9, process.communicate()[0]
+        assert len(jobs_on_disk(w)) == 1
+        w.run()
+    check_all(w, log, 20) if moment != "kept" else None
+    assert set(answered(log).values()) == {1}
+    assert jobs_made(log) == 1
+
+
+def test_an_expired_job_and_an_unknown_limit_are_handed_in_again(tmp_path, log):
+    with batch_server(log, expire=True) as url:
+        w = workspace(tmp_path, url, 20)
+        w.run()
+    check_all(w, log, 20)
+    assert jobs_made(log) == 2
+
+
+def test_the_limit_on_tokens_has_two_names(tmp_path, log):
+    with batch_server(log, renamed=True) as url:
+        w = workspace(tmp_path, url, 5)
+        w.run()
+    check_all(w, log, 5)
+    assert "max_completion_tokens" in attempts(log)[-1]["body"]
+
+
+def test_more_prompts_while_a_job_is_on_its_way(tmp_path, log):
+    with batch_server(log, seconds=4) as url:
+        w = workspace(tmp_path, url, 10)
+        process = w.start(python=w.python())
+        while not jobs_made(log):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        w.set_prompts(15)
+        w.run()
+    check_all(w, log, 15)
+    assert jobs_made(log) == 2
+
+
+def test_what_the_server_refuses_is_said(tmp_path, log):
+    with batch_server(log, refuse_jobs="Enqueued token limit reached") as url:
+        w = workspace(tmp_path, url, 3)
+        output = w.run(fails=True)
+    assert "models.remote: the server refuses a batch job (Enqueued token limit reached)" in output
+    assert jobs_on_disk(w) == []
+
+
+def test_a_job_of_another_account_is_reported(tmp_path, log):
+    with batch_server(log, seconds=60) as url:
+        w = workspace(tmp_path, url, 3)
+        process = w.start(python=w.python())
+        while not jobs_made(log):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    (file,) = jobs_on_disk(w)
+    with batch_server(tmp_path / "other.jsonl") as other:
+        file.write_text(file.read_text().replace(url, other))
+        w.params["models"]["remote"]["base_url"] = w.prices[0]["base_url"] = other
+        w.write()
+        job = json.loads(file.read_text())
+        file.write_text(json.dumps(job | {"job_id": "batch-9", "input_file_id": "file-9"}))
+        output = w.run(fails=True)
+        assert "the server doesn't know its batch job batch-9" in output
+        assert file.name in output
+        file.write_text("{")
+        output = w.run(fails=True)
+        assert "it names a batch job that is on its way, and can't be read" in output
+        file.unlink()
+        w.run()
+
+
+def test_a_server_without_a_price_in_batch_mode_is_refused(tmp_path, log):
+    with batch_server(log) as url:
+        output = new_workspace(tmp_path, url, 3, mode="batch").run(fails=True)
+    assert "the price of models.remote has no factor `batch`" in output
+    assert jobs_made(log) == 0
+
+
+def test_a_server_without_the_batch_api_is_said(tmp_path, log):
+    with fault_server(log) as url:
+        output = workspace(tmp_path, url, 3).run(fails=True)
+    assert "error: models.remote: the server says 404" in output
+
+
+def test_jobs_are_as_large_as_a_server_takes(tmp_path, monkeypatch, generate):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    requests = OpenAICaller("m", openai_model(), generate).requests(make_prompts(10), 110)
+    monkeypatch.setattr(batch_jobs, "MOST_REQUESTS", 4)
+    jobs = list(new_jobs(requests, "max_tokens"))
+    assert [len(job.requests) for job in jobs] == [4, 4, 2]
+    assert [each for job in jobs for each in job.requests] == requests
+    monkeypatch.setattr(batch_jobs, "MOST_BYTES", 3 * len(requests[0].model_dump_json()))
+    assert [len(job.requests) for job in new_jobs(requests, "max_tokens")] == [3, 3, 3, 1]
+    assert list(new_jobs([], "max_tokens")) == []
+    model = openai_model(base_url=requests[0].base_url)
+    assert len(open_jobs(model)) == 7
+    assert open_jobs(openai_model(model="another")) == []
+    (tmp_path / ".cache/batch_jobs/x.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="names a batch job"):
+        open_jobs(model)
