@@ -8,7 +8,7 @@ handed in again, in a job of its own.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import openai
 from openai.types import Batch
@@ -24,7 +24,7 @@ from persodpo.generate.request import Request
 from persodpo.generate.tally import Tally
 from persodpo.records import Answer
 
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Final = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 # A job's state is looked up after so many seconds, then after twice as many, up to the most.
 POLL_SECONDS, MOST_POLL_SECONDS = 1, 60
