@@ -3,8 +3,8 @@ r"""What a model is asked, and the JSON contract that its answer must keep.
 The prompt has the parts that the paper names (sections 3.1 and 4): the persona, the dialogue
 so far, the instructions, and the format of the answer, a JSON object with the
 one field "response". The wording is this project's own. The dialogue's speakers
-are User1 (the human with the persona) and User2 (the machine), as in the
-published prompts.
+are User1 (the human) and User2 (the machine), as in the published prompts; the
+persona is the human's in FoCUS, and the machine's own in other data sets.
 
 The contract, by the rule `strict`: somewhere in the text stands a JSON object whose
 only field is "response", a text that isn't blank and isn't the "..." that the prompt itself
@@ -22,6 +22,8 @@ from typing import Any, Literal, NamedTuple
 
 ContractRule = Literal["strict", "released"]
 ContractResult = Literal["valid", "salvaged", "none"]
+# Whose persona it is: that of the human, as in FoCUS, or that of the machine, as in ConvAI2.
+PersonaOf = Literal["user", "machine"]
 
 
 _decoder = json.JSONDecoder()
@@ -39,13 +41,16 @@ class ParsedResponse(NamedTuple):
     answer: str | None
 
 
-def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) -> str:
+def render_prompt(
+    persona: Sequence[str], turns: Sequence[str], max_words: int, persona_of: PersonaOf = "user"
+) -> str:
     """Write the prompt for one dialogue.
 
     Args:
-        persona: Sentences about User1; empty leaves the persona out of the prompt.
+        persona: Sentences about a speaker; empty leaves the persona out of the prompt.
         turns: All turns so far, User1 first and last.
         max_words: The most words the answer may have.
+        persona_of: The speaker.
 
     Returns:
         The text of the user message; the model's chat template comes around it.
@@ -55,9 +60,12 @@ def render_prompt(persona: Sequence[str], turns: Sequence[str], max_words: int) 
     task = "You are User2 in a conversation with User1. "
     task += f"Answer User1's last message in at most {max_words} words"
     facts = "".join(f"\n- {sentence}" for sentence in persona)
+    use, owner = ("make use of User1's persona", "User1")
+    if persona_of == "machine":
+        use, owner = ("keep to your own persona", "User2")
     parts = [
-        f"{task}, and make use of User1's persona." if persona else f"{task}.",
-        *([f"Persona of User1:{facts}"] if persona else []),
+        f"{task}, and {use}." if persona else f"{task}.",
+        *([f"Persona of {owner}:{facts}"] if persona else []),
         f"Conversation:\n{dialogue}",
         'Return your answer as a JSON object with the single field "response", a string: '
         + wrap_response(PLACEHOLDER),

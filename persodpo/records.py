@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from persodpo.errors import UserError
-from persodpo.prompts import ContractResult
+from persodpo.prompts import ContractResult, PersonaOf
 
 FinishReason = Literal[
     "json",
@@ -43,7 +43,8 @@ class Prompt(Row):
         id: Stable across samples: the dialogue's id in its data set, or that with the number of
             the round.
         dialogue: The dialogue's id, where each of its rounds may be a prompt; else None.
-        persona: The persona sentences of the human speaker.
+        persona: The persona sentences of one speaker.
+        persona_of: That speaker.
         turns: The turns before the answer, or the last of them, human and machine alternating;
             the last is the human's question that is to be answered.
         golden_answer: The data set's own answer.
@@ -55,6 +56,7 @@ class Prompt(Row):
     id: str
     dialogue: str | None = None
     persona: list[str]
+    persona_of: PersonaOf = "user"
     turns: list[str]
     golden_answer: str
     persona_grounding: list[bool] | None = None

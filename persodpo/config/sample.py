@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import PositiveInt, field_validator
 
 from persodpo.config.sections import Section, Seed, Text
+from persodpo.prompts import PersonaOf
 
 
 class SampleParams(Section):
@@ -19,6 +20,7 @@ class SampleParams(Section):
     n_train: PositiveInt
     n_valid: PositiveInt
     seed: Seed
+    persona_of: PersonaOf
     rounds: Literal["last", "all"]
     max_turns: PositiveInt | None
     max_words: PositiveInt

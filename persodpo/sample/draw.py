@@ -99,10 +99,11 @@ def _to_prompts(rounds: Sequence[Round], params: SampleParams) -> list[Prompt]:
                 id=each.id,
                 dialogue=each.dialogue.id if params.rounds == "all" else None,
                 persona=list(persona),
+                persona_of=params.persona_of,
                 turns=list(turns),
                 golden_answer=each.golden_answer,
                 persona_grounding=_as_list(each.persona_grounding),
-                text=render_prompt(persona, turns, params.max_words),
+                text=render_prompt(persona, turns, params.max_words, params.persona_of),
             )
         )
     return prompts

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from persodpo.errors import UserError
+from persodpo.sample.blended import read_blended
+from persodpo.sample.convai2 import read_convai2
 from persodpo.sample.dialogue import Dialogue, describe_place
 from persodpo.sample.focus import read_focus
 from persodpo.sample.plain import read_plain
@@ -16,8 +18,9 @@ def read_dialogues(path: Path, row_prefix: str = "") -> list[Dialogue]:
     """Read all dialogues of a file.
 
     Args:
-        path: `.json` is FoCUS's format, `.jsonl` the plain one, `.csv` the published prompts.
-        row_prefix: Stands before a row's number in the ids of published prompts.
+        path: `.json` is FoCUS's format or Blended Skill Talk's, `.jsonl` the plain one, `.txt`
+            ConvAI2's, `.csv` the published prompts.
+        row_prefix: Stands before a dialogue's number where that is its id.
 
     Raises:
         UserError: The file is missing, cut off, in another format or encoding, or a
@@ -25,14 +28,15 @@ def read_dialogues(path: Path, row_prefix: str = "") -> list[Dialogue]:
             message names the file and the dialogue.
     """
     readers: dict[str, Callable[[Path, str], Iterator[Dialogue]]] = {
-        ".json": read_focus,
+        ".json": partial(_read_json, row_prefix),
         ".jsonl": read_plain,
+        ".txt": partial(read_convai2, row_prefix),
         ".csv": partial(read_published, row_prefix),
     }
     if path.suffix not in readers:
         raise UserError(
-            f"{path}: unknown kind of dialogue file; name it .json (FoCUS), .jsonl (plain) or .csv "
-            "(published prompts)."
+            f"{path}: unknown kind of dialogue file; name it .json (FoCUS or Blended Skill Talk), "
+            ".jsonl (plain), .txt (ConvAI2) or .csv (published prompts)."
         )
     text = _read_utf8(path)
     dialogues = list(readers[path.suffix](path, text))
@@ -44,6 +48,13 @@ def read_dialogues(path: Path, row_prefix: str = "") -> list[Dialogue]:
             f"{path}, dialogue {id_!r}: {count} dialogues have this id; give each its own."
         )
     return dialogues
+
+
+def _read_json(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue]:
+    """The two data sets in one JSON document: Blended Skill Talk's is a list, FoCUS's an object."""
+    if text.lstrip().startswith("["):
+        return read_blended(row_prefix, path, text)
+    return read_focus(path, text)
 
 
 def _read_utf8(path: Path) -> str:

@@ -230,7 +230,7 @@ def generation_config(
 def prompt_file(example: Prompt, max_words: int, template: ChatTemplate) -> str:
     """The prompt with placeholders, and a real one as the model reads it."""
     parts = [
-        render_prompt([PERSONA], [DIALOGUE], max_words),
+        render_prompt([PERSONA], [DIALOGUE], max_words, example.persona_of),
         f"{RULE} Above: the user's message, a line for each sentence of the {PERSONA} and for each "
         f"turn of the {DIALOGUE}. Below: one with the chat template around it. {RULE}",
         template.render([{"role": "user", "content": example.text}], to_answer=True),

@@ -203,7 +203,7 @@ def _shorter_texts(
         )
     prompt = prompts[group.prompt_id]
     return (
-        render_prompt(prompt.persona, prompt.turns[first:], max_words)
+        render_prompt(prompt.persona, prompt.turns[first:], max_words, prompt.persona_of)
         for first in range(2, len(prompt.turns), 2)
     )
 

@@ -35,6 +35,7 @@ def make(tmp_path):
             "n_train": 5,
             "n_valid": 2,
             "seed": 1,
+            "persona_of": "user",
             "rounds": "last",
             "max_turns": None,
             "max_words": 10,
@@ -57,7 +58,8 @@ def test_a_larger_draw_holds_the_smaller_one(tmp_path_factory, seed, n, more):
     write(folder / "t.jsonl", range(20))
     write(folder / "v.jsonl", range(2), prefix="v")
     values = {"train_file": str(folder / "t.jsonl"), "valid_file": str(folder / "v.jsonl"),
-              "n_valid": 1, "seed": seed, "rounds": "last", "max_turns": None, "max_words": 9,
+              "n_valid": 1, "seed": seed, "persona_of": "user", "rounds": "last",
+                  "max_turns": None, "max_words": 9,
               "overlap": "refuse"}  # fmt: skip
     small = ids(sample_prompts(SampleParams(n_train=n, **values))[0])
     large = ids(sample_prompts(SampleParams(n_train=min(20, n + more), **values))[0])
@@ -113,6 +115,7 @@ def test_the_official_format_goes_the_same_way():
         train_file=str(ROOT / "data/focus/train.json"),
         valid_file=str(ROOT / "data/focus/valid.json"),
         n_train=3, n_valid=2, seed=0, rounds="last", max_turns=None, max_words=110,
+        persona_of="user",
         overlap="refuse",
     )  # fmt: skip
     train, valid = sample_prompts(params)

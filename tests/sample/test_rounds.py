@@ -20,7 +20,7 @@ TRAIN, VALID = (ROOT / f"data/focus/{split}.json" for split in ("train", "valid"
 
 def params(**changes):
     values = {"train_file": str(TRAIN), "valid_file": str(VALID), "n_train": 5, "n_valid": 5,
-              "seed": 44, "rounds": "all", "max_turns": None, "max_words": 60,
+              "seed": 44, "persona_of": "user", "rounds": "all", "max_turns": None, "max_words": 60,
               "overlap": "refuse"}  # fmt: skip
     return SampleParams(**(values | changes))
 

@@ -81,7 +81,10 @@ class Conversation:
         limit = getattr(config, "max_position_embeddings", None)
         turns, length = [*candidate.turns, text], 0
         for start in range(0, len(turns), 2):
-            content = render_prompt(self.persona, turns[start:], self.params.sample.max_words)
+            sample = self.params.sample
+            content = render_prompt(
+                self.persona, turns[start:], sample.max_words, sample.persona_of
+            )
             # No hashes of weights: they matter to the cache of answers only, and take long.
             request = Request(
                 provider="transformers",
