@@ -1,25 +1,21 @@
 """`python -m persodpo cache`: show, verify, prune and seed the cached answers."""
 
 import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import pandas as pd
 import typer
 
 from persodpo.config.models import SampledModel
 from persodpo.errors import UserError
-from persodpo.generate import (
-    AnswerCache,
-    Damaged,
-    Entry,
-    Line,
-    answering_model,
-    make_caller,
-    sample_request,
-)
 from persodpo.records import Answer, Evaluated, Prompt, Response, read_rows
 from persodpo.runner import ARTIFACTS
-from persodpo.workflow import Params, load_params
+
+# the commands import the rest late, so that the help comes at once
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from persodpo.generate import AnswerCache, Entry, Line
+    from persodpo.workflow import Params
 
 cache_app = typer.Typer(no_args_is_help=True, help="The cache of answers in .cache/answers.")
 
@@ -29,6 +25,10 @@ def show(
     key: Annotated[str | None, typer.Argument(help="The first digits of an entry's key.")] = None,
 ) -> None:
     """Print what is cached for each model, or whole entries as JSON."""
+    import pandas as pd  # noqa: PLC0415
+
+    from persodpo.generate import AnswerCache, Damaged  # noqa: PLC0415
+
     cache = AnswerCache()
     rows = []
     for line in cache.lines():
@@ -54,6 +54,8 @@ def show(
 @cache_app.command()
 def verify() -> None:
     """Read every entry; exit status 1 if one is damaged or under another request's key."""
+    from persodpo.generate import AnswerCache, Damaged  # noqa: PLC0415
+
     cache = AnswerCache()
     sound = damaged = 0
     for line in cache.lines():
@@ -90,6 +92,8 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove them instead of counting.")] = False,
 ) -> None:
     """Count or remove damaged entries, or those for which all that is given holds."""
+    from persodpo.generate import AnswerCache, Damaged  # noqa: PLC0415
+
     filters = [each for each in (model, backend, served_model, older_than) if each is not None]
     if not damaged and not filters:
         raise UserError(
@@ -97,7 +101,7 @@ def prune(
         )
     limit = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than or 0)
 
-    def unwanted(line: Line) -> bool:
+    def unwanted(line: "Line") -> bool:
         if isinstance(line.entry, Damaged):
             return damaged
         if not filters:
@@ -125,6 +129,9 @@ def seed() -> None:
     Each response of the pool and of the baselines is taken over if params.yaml and the prompts
     still give the request that it answered; others are counted and left out.
     """
+    from persodpo.generate import AnswerCache  # noqa: PLC0415
+    from persodpo.workflow import load_params  # noqa: PLC0415
+
     params, cache = load_params(), AnswerCache()
     for name in params.pool:
         path = ARTIFACTS / f"responses/{name}.jsonl"
@@ -143,10 +150,12 @@ def _seed(
     key: str,
     split: str,
     responses: list[Response],
-    params: Params,
-    cache: AnswerCache,
+    params: "Params",
+    cache: "AnswerCache",
 ) -> None:
     """Take over the responses of one model to the prompts of one split."""
+    from persodpo.generate import answering_model, make_caller, sample_request  # noqa: PLC0415
+
     asked = answering_model(key, params.models, params.train.model, ARTIFACTS)
     model = asked.model
     if not isinstance(model, SampledModel):
@@ -166,7 +175,7 @@ def _seed(
     typer.echo(f"{label}: {taken} of {len(responses)} responses taken over.")
 
 
-def _summary(entry: Entry) -> dict[str, str | int]:
+def _summary(entry: "Entry") -> dict[str, str | int]:
     return {
         "provider": entry.request.provider,
         "base_url": entry.request.base_url or "",
@@ -179,12 +188,12 @@ def _summary(entry: Entry) -> dict[str, str | int]:
     }
 
 
-def _model(entry: Entry) -> str:
+def _model(entry: "Entry") -> str:
     request = entry.request
     name = request.model or f"weights {(request.weights or '')[:12]}"
     return f"{name} + adapter {request.adapter[:12]}" if request.adapter else name
 
 
-def print_table(table: pd.DataFrame) -> None:
+def print_table(table: "pd.DataFrame") -> None:
     """Print a table as Markdown."""
     typer.echo(table.to_markdown(index=False, floatfmt=".4g", intfmt=","))

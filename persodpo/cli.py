@@ -13,14 +13,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from persodpo.cache_cli import cache_app, print_table
 from persodpo.errors import UserError
-from persodpo.estimate_cli import estimate_calls
 from persodpo.runner import ARTIFACTS
-from persodpo.workflow import apply_profile, load_params, synchronise_files
 
 # without Rich's tracebacks, which print local variables, and with them keys
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)
@@ -41,6 +38,9 @@ def sync() -> None:
 
     Run it after a change of `models`, `pool`, `train.methods` or `evaluate.baselines`.
     """
+    # imported late, as in all commands, so that the help comes at once
+    from persodpo.workflow import synchronise_files  # noqa: PLC0415
+
     synchronise_files()
 
 
@@ -56,7 +56,6 @@ def seeds(
     Runs whose other settings are equal belong together. docs/experiments.md has the loop that makes
     them.
     """
-    # imported late, because DVC takes a second that the other commands need not wait
     from persodpo.experiments import brief_table, read_runs, seed_tables  # noqa: PLC0415
 
     runs, left_out = read_runs(names or [])
@@ -73,6 +72,11 @@ def estimate() -> None:
     the validation prompts for each baseline. Trained methods run on this machine. Judges are asked
     about every valid answer.
     """
+    import pandas as pd  # noqa: PLC0415
+
+    from persodpo.estimate_cli import estimate_calls  # noqa: PLC0415
+    from persodpo.workflow import load_params  # noqa: PLC0415
+
     params = load_params()
     table, assumed = estimate_calls(params, ARTIFACTS)
     total = table.drop(columns="model").sum().to_dict() | {"model": "all"}
@@ -100,6 +104,8 @@ def profile(
 
     Do it on a branch of its own, and commit; README.md has the commands.
     """
+    from persodpo.workflow import apply_profile  # noqa: PLC0415
+
     apply_profile(name, logs, force)
     typer.echo(
         f"params.yaml and dvc.yaml are those of the profile {name}; its head says what to run."
@@ -113,7 +119,6 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write a trained method as a folder to share: model, adapter, prompt and model card."""
-    # imported late, because torch takes seconds that the other commands need not wait
     from persodpo.share.export import export_method  # noqa: PLC0415
 
     facts = export_method(method, to, force)
@@ -145,6 +150,6 @@ def chat(
     raw: Annotated[bool, typer.Option("--raw", help="Show the models' raw texts.")] = False,
 ) -> None:
     """Talk to the base and the trained methods, side by side."""
-    from persodpo.share.chat.terminal import run_chat  # noqa: PLC0415 - as in export
+    from persodpo.share.chat.terminal import run_chat  # noqa: PLC0415
 
     run_chat(chosen or [], persona or [], like, raw)

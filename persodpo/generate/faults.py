@@ -6,8 +6,10 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import openai
+if TYPE_CHECKING:
+    import openai
 
 # A server that asks to wait longer than this, in seconds, is not waited for.
 LONGEST_WAIT = 600.0
@@ -54,6 +56,9 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
     Returns:
         The failure, or None if the exception is a defect of the program.
     """
+    # imported late, because it takes a second, which no other backend need wait
+    import openai  # noqa: PLC0415
+
     match error:
         case CallError():
             return error
@@ -73,7 +78,7 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
             return None
 
 
-def _text(error: openai.APIStatusError) -> str:
+def _text(error: "openai.APIStatusError") -> str:
     """What the server says; the client shows only a reason that stands where OpenAI puts it."""
     body = error.body
     has_message = isinstance(body, Mapping) and body.get("message")
