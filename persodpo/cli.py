@@ -4,7 +4,7 @@ python -m persodpo sync
 python -m persodpo seeds [NAME ...] [--brief]
 python -m persodpo estimate
 python -m persodpo profile paper | replay --logs FOLDER
-python -m persodpo export METHOD --to FOLDER
+python -m persodpo export METHOD --to FOLDER [--push OWNER/NAME [--public] [--dry-run]]
 python -m persodpo chat [--with NAME] [--persona SENTENCE | --like ID] [--raw]
 python -m persodpo cache show | verify | prune | seed
 """
@@ -117,10 +117,24 @@ def export(
     method: Annotated[str, typer.Argument(help="A key of train.methods.")],
     to: Annotated[Path, typer.Option(help="The folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to the Hugging Face hub.")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a model that --push makes.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push: list what it would upload.")
+    ] = False,
 ) -> None:
     """Write a trained method as a folder to share: model, adapter, prompt and model card."""
     from persodpo.share.export import export_method  # noqa: PLC0415
+    from persodpo.share.push import list_upload, push_folder, refuse_repo  # noqa: PLC0415
 
+    if push is None and (public or dry_run):
+        raise UserError("--public and --dry-run belong to --push; name a model with it.")
+    if push is not None:
+        refuse_repo(push)
     facts = export_method(method, to, force)
     if facts.outdated:
         typer.echo(
@@ -133,6 +147,14 @@ def export(
         f"{to}: the model and its card. Read README.md before you share it; prompt.txt holds "
         "one of the validation dialogues."
     )
+    if push is None:
+        return
+    if dry_run:
+        for name, size in list_upload(to):
+            typer.echo(f"would upload {name}, {size:,} bytes")
+        typer.echo(f"to {push}, {'public' if public else 'private'} if it is new; nothing was sent")
+    else:
+        typer.echo(f"uploaded: {push_folder(to, push, public)}")
 
 
 @app.command()

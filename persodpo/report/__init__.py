@@ -21,19 +21,22 @@ None of these needs a model library.
 """
 
 from persodpo.report.comparison import paired_differences
-from persodpo.report.documents import count_prompts, table_1
+from persodpo.report.documents import audit, count_prompts, differences_of, table_1
 from persodpo.report.measures import all_measures
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import summarise_all
 from persodpo.report.tables import interval_text, markdown
 from persodpo.report.verdicts import verdict
-from persodpo.report.write import compared_pairs, read_sources, write_results
+from persodpo.report.write import compare_methods, compared_pairs, read_sources, write_results
 
 __all__ = [
     "Results",
     "all_measures",
+    "audit",
+    "compare_methods",
     "compared_pairs",
     "count_prompts",
+    "differences_of",
     "interval_text",
     "markdown",
     "paired_differences",

@@ -60,6 +60,13 @@ With fewer than {FEW_PROMPTS} dialogues a bootstrap interval is a little too nar
 docs/evaluation.md has the measured coverage."""
 
 
+DIFFERENCES_NOTE = """\
+On the same prompts, with 95 % intervals over them. Can show: the smallest true difference that so
+many prompts would show in 80 of 100 cases. Verdict: better or worse if the interval excludes 0,
+equivalent if the difference is surely too small to matter, else undecided. An audit metric formed
+no pairs."""
+
+
 def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
     """The paper's Table 1 and what it leaves out, as Markdown; its own rows, if they are given."""
     warned, metrics = collapses(summaries, results.starts), results.metrics
@@ -116,6 +123,14 @@ def comparison(
     for title, note, table in _comparisons(results, compared):
         parts += [f"## {title}", note, markdown(table, "Method")]
     return "\n\n".join(parts) + "\n"
+
+
+def differences_of(method: str, results: Results, compared: pd.DataFrame) -> str:
+    """What one method differs in from others, each in a row, as Markdown; empty if from nobody."""
+    rows = compared[compared["method"] == method]
+    if rows.empty:
+        return ""
+    return f"{DIFFERENCES_NOTE}\n\n{markdown(_in_short(results, rows), 'Difference')}"
 
 
 def _in_short(results: Results, compared: pd.DataFrame) -> pd.DataFrame:

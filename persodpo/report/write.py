@@ -182,4 +182,6 @@ def compared_pairs(
         for other, twin in on_pairs.items()
         if any(_differs_alone(method, twin, *setting) for setting in PLAIN_SETTINGS)
     ]
-    return sorted(dict.fromkeys(pairs), key=lambda pair: list(candidates).index(pair[0]))
+    # where one method alone is asked about, others needn't be evaluated
+    pairs = [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(candidates)]
+    return sorted(pairs, key=lambda pair: list(candidates).index(pair[0]))

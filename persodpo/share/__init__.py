@@ -2,7 +2,7 @@
 
 In: a trained policy, the report's numbers. Out: a folder for plain transformers.
 
-    export.py       python -m persodpo export; model_card.py the card
+    export.py       python -m persodpo export; model_card.py the card, push.py to the hub
     policies.py     where trained policies lie, and whether they are adapters
     chat/           python -m persodpo chat
 """

@@ -30,7 +30,14 @@ from persodpo.models.loading import load_config, load_policy
 from persodpo.models.locations import weights_hash
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, read_rows, write_text
-from persodpo.report import read_results, summarise_all, table_1
+from persodpo.report import (
+    audit,
+    compare_methods,
+    differences_of,
+    read_results,
+    summarise_all,
+    table_1,
+)
 from persodpo.runner import ARTIFACTS, pick, read_json
 from persodpo.share.model_card import DIALOGUE, PERSONA, PROMPT_FILE, RULE, Facts, model_card
 from persodpo.share.policies import is_adapter, policy_folder
@@ -130,7 +137,7 @@ def _gather(method: str, params: Params, adapter: bool) -> Facts:
         training=read_json(ARTIFACTS / f"training/{method}.json"),
         pairs=pairs,
         n_prompts={split: len(_prompts(split)) for split in ("train", "valid")},
-        results=_results(evaluated, params) if evaluated else None,
+        results=_results(evaluated, method, params) if evaluated else None,
         evaluated=method in evaluated,
         outdated=changed_settings(method),
         adapter=adapter,
@@ -152,10 +159,13 @@ def _is_evaluated(name: str) -> bool:
     return (ARTIFACTS / f"evaluations/{name}.jsonl").is_file()
 
 
-def _results(evaluated: list[str], params: Params) -> str:
-    """The tables of the stage report, of the candidates that exist."""
+def _results(evaluated: list[str], method: str, params: Params) -> str:
+    """The tables of the stage report, of the candidates that exist, with the method's verdicts."""
     results = read_results(evaluated, params, ARTIFACTS)
-    return table_1(results, summarise_all(results, params.sample.max_words))
+    parts = [table_1(results, summarise_all(results, params.sample.max_words))]
+    if differences := differences_of(method, results, compare_methods(results, params)):
+        parts.append(f"# Differences from other candidates\n\n{differences}")
+    return "\n\n".join([*parts, audit(results)])
 
 
 def changed_settings(method: str) -> list[str]:

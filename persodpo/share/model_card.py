@@ -35,7 +35,8 @@ class Facts:
         training: The numbers of its training.
         pairs: The numbers of `persodpo.pair.numbers.pair_metrics`.
         n_prompts: Number of prompts by split, train and valid.
-        results: The tables of the evaluated candidates; None if there is none.
+        results: The tables of the evaluated candidates, how they differ, and the audit of the
+            metrics; None if nobody is evaluated.
         evaluated: Whether the method is among them.
         outdated: Parameters that have changed since the training (see
             `persodpo.share.export.changed_settings`).
