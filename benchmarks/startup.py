@@ -54,13 +54,14 @@ def main(repeats: Annotated[int, typer.Option(help="Runs of each command.")] = 3
     for n in range(repeats + 1):
         begin = time.perf_counter()
         weight = f"scoring.w1={2 + n / 100}"
-        out = run("dvc", "exp", "run", "--force", "-n", "startup", "-S", weight, "pair")
+        name = f"startup_{n}"
+        out = run("dvc", "exp", "run", "-n", name, "-S", weight, "pair")
         times.append(time.perf_counter() - begin)
         if "Running stage 'pair'" not in out:
             sys.exit(f"the stage pair did not run: {out}")
         run("git", "checkout", "params.yaml", "dvc.lock")
         run("dvc", "checkout", "pair")
-    run("dvc", "exp", "remove", "startup")
+        run("dvc", "exp", "remove", name)
     echo(f"dvc exp run -S scoring.w1=..., up to the pairs: {statistics.median(times[1:]):.2f} s")
 
 

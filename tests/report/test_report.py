@@ -321,14 +321,26 @@ def test_evaluations_of_different_runs_are_refused(artifacts):
 
 
 def test_the_readme_shows_the_committed_results():
-    """The table in README.md is a part of results/table1.md, as both stand in git."""
+    """The figures of the last run in README.md are those of results/comparison.md, as in git."""
     if not (ROOT / ".git").exists():
         pytest.skip("not in git")
-    readme, table = (
+    readme, comparison = (
         subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True,
                        text=True).stdout
-        for name in ("README.md", "results/table1.md")
+        for name in ("README.md", "results/comparison.md")
     )  # fmt: skip
-    rows = [line for line in readme.splitlines() if line.startswith("| ") and " ± " in line]
-    assert [row.split()[1] for row in rows] == WHOLE.candidates()
-    assert all(row in table for row in rows)
+    section = readme.split("\n## What comes out\n")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("| `")
+    ]
+    differences = [row for row in rows if " - " in row[0]]
+    means = [row for row in rows if row not in differences]
+    assert [row[0].strip("`") for row in means] == WHOLE.candidates()
+    for name, *cells in [*(row[:4] for row in means), *(row[:2] for row in differences)]:
+        (line, *_) = [
+            line for line in comparison.splitlines() if line.startswith(f"| {name.strip('`')} ")
+        ]
+        assert all(f"| {cell} " in line for cell in cells), line
+    assert len(differences) == 3
