@@ -33,15 +33,33 @@ def write_blended(folder):
         (folder / f"{split}.json").write_text(json.dumps(rows))
 
 
-@pytest.mark.parametrize(
-    ("name", "write"), [("convai2", write_convai2), ("blended_skill_talk", write_blended)]
-)
-def test_a_profile_runs_to_its_end(tmp_path, tiny_model, name, write):
-    w = Workspace.create(tmp_path, tiny_model)
+def workspace(folder, model, name, write) -> Workspace:
+    w = Workspace.create(folder, model)
     w.python("-m", "persodpo", "profile", name)
-    folder = w.folder / "data" / name
-    folder.mkdir()
-    write(folder)
+    data = w.folder / "data" / name
+    data.mkdir()
+    write(data)
+    return w
+
+
+def check_prompts(w, n):
+    prompts = read_rows(w.folder / "artifacts/prompts/valid.jsonl", Prompt)
+    assert len(prompts) == n
+    assert all("Persona of User2:\n- i have " in prompt.text for prompt in prompts)
+    return prompts
+
+
+def test_blended_skill_talk_is_sampled(tmp_path, tiny_model):
+    w = workspace(tmp_path, tiny_model, "blended_skill_talk", write_blended)
+    change_params(
+        lambda params: params["sample"].update(n_train=4, n_valid=3), w.folder / "params.yaml"
+    )
+    assert w.stages_run(w.run("dvc", "repro", "sample")) == {"sample"}
+    check_prompts(w, 3)
+
+
+def test_convai2_runs_to_its_end(tmp_path, tiny_model):
+    w = workspace(tmp_path, tiny_model, "convai2", write_convai2)
 
     def shrink(params):
         params["sample"] |= {"n_train": 4, "n_valid": 3}
@@ -58,9 +76,7 @@ def test_a_profile_runs_to_its_end(tmp_path, tiny_model, name, write):
     change_params(shrink, w.folder / "params.yaml")
     w.python("-m", "persodpo", "sync")
     w.run("dvc", "repro")
-    prompts = read_rows(w.folder / "artifacts/prompts/valid.jsonl", Prompt)
-    assert len(prompts) == 3
-    assert all("Persona of User2:\n- i have " in prompt.text for prompt in prompts)
+    prompts = check_prompts(w, 3)
     rows = read_rows(w.folder / "artifacts/evaluations/persodpo.jsonl", Evaluated)
     assert [row.response.id for row in rows] == [prompt.id for prompt in prompts]
     # with its own prompt a method is handed on, too
