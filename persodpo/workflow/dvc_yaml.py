@@ -291,8 +291,18 @@ def _script(command: str | list[str]) -> Path | None:
 
 
 def source_files(script: Path) -> list[str]:
-    """The modules of the package on which a stage's results depend."""
-    return [str(path) for path in imported_files(script) if path not in NO_DEPENDENCIES]
+    """The modules of the package on which a stage's results depend.
+
+    A folder all of whose modules are among them stands for these: DVC reads dvc.lock on every call,
+    and the longer it is the longer that takes.
+    """
+    modules = {path for path in imported_files(script) if path not in NO_DEPENDENCIES}
+    folders = {folder for path in modules for folder in path.parents if len(folder.parts) > 1}
+    for folder in sorted(folders, key=lambda each: len(each.parts)):
+        inside = set(folder.rglob("*.py"))
+        if inside <= modules:
+            modules = (modules - inside) | {folder}
+    return sorted(str(path) for path in modules)
 
 
 def imported_files(script: Path) -> list[Path]:
