@@ -79,7 +79,7 @@ def test_changes_are_not_lost(clean):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "there is no such profile; there are laptop, paper, published, replay."),
+        (["nonsense"], "there is no such profile; there are blended_skill_talk, convai2, laptop, "),
         (["replay"], "name its folder with --logs"),
         (["replay", "--logs", "tests"], "it has neither prompts/train.csv nor Prompts/FoCus-train"),
         (["paper", "--logs", "tests"], "it needs no published files; leave --logs out"),
