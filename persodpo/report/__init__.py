@@ -21,7 +21,7 @@ None of these needs a model library.
 """
 
 from persodpo.report.comparison import paired_differences
-from persodpo.report.documents import audit, count_prompts, differences_of, table_1
+from persodpo.report.documents import audit_document, count_prompts, differences_of, table_1
 from persodpo.report.measures import all_measures
 from persodpo.report.results import Results, read_results
 from persodpo.report.summary import summarise_all
@@ -32,7 +32,7 @@ from persodpo.report.write import compare_methods, compared_pairs, read_sources,
 __all__ = [
     "Results",
     "all_measures",
-    "audit",
+    "audit_document",
     "compare_methods",
     "compared_pairs",
     "count_prompts",

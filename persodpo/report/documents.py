@@ -174,7 +174,7 @@ def _mixed(results: Results) -> list[str]:
     ]
 
 
-def audit(results: Results) -> str:
+def audit_document(results: Results) -> str:
     """What the audit found, as Markdown."""
     parts = [
         "# Can each metric see what it is named for?",

@@ -10,7 +10,7 @@ from persodpo.config.train import PairMethod, SftMethod
 from persodpo.errors import UserError
 from persodpo.records import write_text
 from persodpo.report.comparison import compare
-from persodpo.report.documents import audit, comparison, facts, page_blocks, table_1
+from persodpo.report.documents import audit_document, comparison, facts, page_blocks, table_1
 from persodpo.report.figures import (
     Chart,
     candidates_figure,
@@ -102,7 +102,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
         folder / "comparison.md",
         comparison(results, summaries, compared, equivalence),
     )
-    write_text(folder / "audit.md", audit(results))
+    write_text(folder / "audit.md", audit_document(results))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
     write_json(folder / "metrics.json", metrics)
     columns = ["failure_ratio", "seconds"]

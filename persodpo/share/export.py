@@ -31,7 +31,7 @@ from persodpo.models.locations import weights_hash
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report import (
-    audit,
+    audit_document,
     compare_methods,
     differences_of,
     read_results,
@@ -165,7 +165,7 @@ def _results(evaluated: list[str], method: str, params: Params) -> str:
     parts = [table_1(results, summarise_all(results, params.sample.max_words))]
     if differences := differences_of(method, results, compare_methods(results, params)):
         parts.append(f"# Differences from other candidates\n\n{differences}")
-    return "\n\n".join([*parts, audit(results)])
+    return "\n\n".join([*parts, audit_document(results)])
 
 
 def changed_settings(method: str) -> list[str]:
