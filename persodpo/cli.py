@@ -53,8 +53,7 @@ def seeds(
 ) -> None:
     """Average runs over train.seed: the workspace's, and those of the last commit's experiments.
 
-    Runs whose other settings are equal belong together. docs/experiments.md has the loop that makes
-    them.
+    Runs whose other settings are equal belong together. make seeds makes them.
     """
     from persodpo.experiments import brief_table, read_runs, seed_tables  # noqa: PLC0415
 

@@ -11,11 +11,10 @@ import asyncio
 import hashlib
 import json
 import random
-import sys
 import time
 
 from aiohttp import web
-from fault_server import reply_to
+from fault_server import reply_to, serve_app
 
 FAULTS = ("server_error", "rate_limit", "dropped", "cut")
 
@@ -58,7 +57,11 @@ class BatchServer:
                 "filename": "x.jsonl", "purpose": "batch", "status": "processed"}  # fmt: skip
 
     async def content(self, request: web.Request) -> web.Response:
-        return web.Response(body=self.files[request.match_info["id"]])
+        body = self.files[request.match_info["id"]]
+        if self.args.short or self.args.always_short:
+            self.args.short = False
+            body = b"".join(body.splitlines(keepends=True)[:-1])
+        return web.Response(body=body)
 
     async def create(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -141,13 +144,7 @@ async def serve(args: argparse.Namespace) -> None:
     app.router.add_post("/v1/batches", server.create)
     app.router.add_get("/v1/batches", server.list)
     app.router.add_get("/v1/batches/{id}", server.job)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    sys.stdout.write(f"{runner.addresses[0][1]}\n")
-    sys.stdout.flush()
-    await asyncio.Event().wait()
+    await serve_app(app)
 
 
 def main() -> None:
@@ -159,6 +156,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--expire", action="store_true", help="the first job ends half done")
     parser.add_argument("--renamed", action="store_true", help="max_tokens is refused")
+    parser.add_argument("--short", action="store_true", help="the first file lacks its last line")
+    parser.add_argument("--always-short", action="store_true", help="so do all files")
     parser.add_argument("--refuse-jobs", help="every job is refused for this reason")
     asyncio.run(serve(parser.parse_args()))
 

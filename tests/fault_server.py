@@ -92,10 +92,8 @@ class FaultServer:
         })  # fmt: skip
 
 
-async def serve(args: argparse.Namespace) -> None:
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it plays broken connections
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", FaultServer(args).chat)
+async def serve_app(app: web.Application) -> None:
+    """Serve on a free port, print it, and never end."""
     # a handler is told when its client is gone
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
@@ -104,6 +102,13 @@ async def serve(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{runner.addresses[0][1]}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
+
+
+async def serve(args: argparse.Namespace) -> None:
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it plays broken connections
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", FaultServer(args).chat)
+    await serve_app(app)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ the prompts of one dialogue together]. With few seeds the interval is too narrow
 has its measured coverage."""
 ONE_SEED = """\
 No two runs of the last commit differ in train.seed alone, so there is nothing to average; \
-docs/experiments.md has the loop over seeds."""
+make seeds makes such runs (docs/experiments.md)."""
 # Measures of collapse that are averaged, too: their titles.
 COLLAPSE = {"repeated": "Repeated ↓", "distinct_2": "Distinct-2 ↑"}
 

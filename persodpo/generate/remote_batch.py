@@ -119,13 +119,46 @@ class OpenAIBatchCaller(OpenAICaller):
             raise CallError("refused", f"the server refuses a batch job ({reason})", fatal=True)
         outcomes: dict[str, Outcome] = {}
         limits = {request.key: request.max_tokens for request in job.requests}
-        for file_id in filter(None, (ended.error_file_id, ended.output_file_id)):
-            lines = await self._call(lambda: self._lines(client, file_id), tally)  # noqa: B023
-            for fields in lines:
+        answered = ended.request_counts.completed if ended.request_counts else 0
+        for file_id, least in ((ended.error_file_id, 0), (ended.output_file_id, answered)):
+            for fields in await self._fetch(client, file_id, least, job, tally) if file_id else ():
                 key = str(fields.get("custom_id"))
                 if key in limits:
                     outcomes[key] = self._outcome(fields, limits[key])
         return outcomes
+
+    async def _fetch(
+        self, client: openai.AsyncOpenAI, file_id: str, least: int, job: BatchJob, tally: Tally
+    ) -> list[Mapping[str, Any]]:
+        """The lines of a file of answers, whole: what is missing there would be paid again.
+
+        Args:
+            client: The official client.
+            file_id: The server's name for the file.
+            least: The server says that it has so many lines.
+            job: The job that it belongs to.
+            tally: The count of the calls.
+
+        Raises:
+            UserError: It isn't whole, however often it is fetched.
+        """
+
+        async def lines() -> list[Mapping[str, Any]]:
+            content = await client.files.content(file_id)
+            found = [decode(line) for line in content.text.split("\n") if line.strip()]
+            if len(found) < least:
+                message = f"the file {file_id} has {len(found)} answers of {least}"
+                raise CallError("malformed", message, transient=True)
+            return [line for line in found if isinstance(line, Mapping)]
+
+        try:
+            return await self._call(lines, tally)
+        except CallError as failure:
+            raise UserError(
+                f"models.{self.name}: the answers of the batch job {job.job_id} can't be fetched "
+                f"({failure}); run the stage again, or remove {job.path} to have all its requests "
+                "asked, and paid, again."
+            ) from failure
 
     async def _wait(self, client: openai.AsyncOpenAI, job: BatchJob, tally: Tally) -> Batch:
         assert job.job_id is not None
@@ -153,13 +186,6 @@ class OpenAIBatchCaller(OpenAICaller):
             sleep=self._pause,
         )
         return await polling(look)
-
-    @staticmethod
-    async def _lines(client: openai.AsyncOpenAI, file_id: str) -> list[Mapping[str, Any]]:
-        """The lines of a file of answers."""
-        content = await client.files.content(file_id)
-        lines = [decode(line) for line in content.text.split("\n") if line.strip()]
-        return [line for line in lines if isinstance(line, Mapping)]
 
     def _outcome(self, fields: Mapping[str, Any], max_tokens: int) -> Outcome:
         """The answer of one line, or why there is none."""

@@ -124,20 +124,35 @@ def test_a_kill_at_the_worst_moment(tmp_path, log, moment):
     assert jobs_made(log) == 1
 
 
-def test_an_expired_job_and_an_unknown_limit_are_handed_in_again(tmp_path, log):
-    with batch_server(log, expire=True) as url:
+@pytest.mark.parametrize(
+    ("behaviour", "jobs", "limit_name"),
+    [
+        # what an expired job leaves is handed in again
+        ("expire", 2, "max_tokens"),
+        # so is what the server refuses because of the name of the limit on tokens
+        ("renamed", 2, "max_completion_tokens"),
+        # a file that ends behind a whole line, too early, is fetched again, and nothing asked again
+        ("short", 1, "max_tokens"),
+    ],
+)
+def test_what_is_left_is_asked_once_more(tmp_path, log, behaviour, jobs, limit_name):
+    with batch_server(log, **{behaviour: True}) as url:
         w = workspace(tmp_path, url, 20)
         w.run()
     check_all(w, log, 20)
-    assert jobs_made(log) == 2
+    assert jobs_made(log) == jobs
+    assert limit_name in attempts(log)[-1]["body"]
 
 
-def test_the_limit_on_tokens_has_two_names(tmp_path, log):
-    with batch_server(log, renamed=True) as url:
-        w = workspace(tmp_path, url, 5)
-        w.run()
-    check_all(w, log, 5)
-    assert "max_completion_tokens" in attempts(log)[-1]["body"]
+def test_a_file_that_stays_short_is_told_and_nothing_is_paid_again(tmp_path, log):
+    with batch_server(log, always_short=True) as url:
+        w = workspace(tmp_path, url, 20, attempts=2)
+        for _ in range(2):
+            output = w.run(fails=True)
+            (file,) = jobs_on_disk(w)
+            assert "can't be fetched (the file file-1 has 19 answers of 20)" in output
+            assert str(file.name) in output
+    assert jobs_made(log) == 1
 
 
 def test_more_prompts_while_a_job_is_on_its_way(tmp_path, log):

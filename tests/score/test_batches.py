@@ -1,5 +1,6 @@
 """Batches by tokens: every text once, the longest first, none larger than allowed."""
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -35,3 +36,12 @@ def test_batches(lengths, most, tokenizer):
     for (rows, _), (later, _) in pairwise(batches):
         assert (len(rows) + 1) * lengths[rows[0]] > most
         assert lengths[later[0]] <= min(lengths[row] for row in rows)
+
+
+def test_what_takes_longer_than_a_second_shows_how_far_it_is(tokenizer, capsys):
+    encoded = {"input_ids": [[4, 5]] * 3, "attention_mask": [[1, 1]] * 3}
+    list(padded_batches(encoded, tokenizer, 2))
+    assert capsys.readouterr().err == ""
+    for _ in padded_batches(encoded, tokenizer, 2):
+        time.sleep(0.6)
+    assert "Judging: 100%" in capsys.readouterr().err

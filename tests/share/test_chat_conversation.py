@@ -47,6 +47,15 @@ def own_workspace(workspace, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("persona_of", "speaker"), [("user", "User1"), ("machine", "User2")])
+def test_the_prompt_says_whose_persona_it_is(own_workspace, persona_of, speaker):
+    change_params(lambda params: params["sample"].update(persona_of=persona_of))
+    talked = conversation("base")
+    list(talked.send("Where is this place?"))
+    assert f"Persona of {speaker}:\n- {PERSONA[0]}" in talked.last_prompt
+
+
+@pytest.mark.slow
 def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own_workspace):
     talked = conversation("base", *ADAPTERS)
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 1

@@ -78,15 +78,18 @@ def test_a_cut_answer_does_not_end_its_turn(tokenizer, template):
     assert all(tokenizer.decode(list(ids)).endswith("<|im_end|>\n") for ids in row.answer_ids)
 
 
-def dialogue(n_turns):
+def dialogue(n_turns, persona_of="user"):
     turns = [f"Turn {number} of a long talk about towers and rivers." for number in range(n_turns)]
     persona = ["I like towers."]
-    return Prompt(id="p", persona=persona, turns=turns, golden_answer="x",
-                  text=render_prompt(persona, turns, 110))  # fmt: skip
+    return Prompt(id="p", persona=persona, persona_of=persona_of, turns=turns, golden_answer="x",
+                  text=render_prompt(persona, turns, 110, persona_of))  # fmt: skip
 
 
-def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, tiny_model, capsys):
-    prompt = dialogue(7)
+@pytest.mark.parametrize(("persona_of", "speaker"), [("user", "User1"), ("machine", "User2")])
+def test_a_long_prompt_loses_its_oldest_turns(
+    tokenizer, template, tiny_model, capsys, persona_of, speaker
+):
+    prompt = dialogue(7, persona_of)
     pairs = [make_pair("p", prompt.text, "Yes, it is.", "No.")]
     base = transformers_model(tiny_model)
 
@@ -106,7 +109,7 @@ def test_a_long_prompt_loses_its_oldest_turns(tokenizer, template, tiny_model, c
     assert "Turn 1 " not in text
     assert "User1: Turn 2 " in text
     assert "User1: Turn 6 " in text
-    assert "I like towers." in text
+    assert f"Persona of {speaker}:\n- I like towers." in text
     assert cut.answer_ids == whole.answer_ids
     assert "1 of 1 prompts are longer than train.max_length" in capsys.readouterr().err
     last = length - 3 * (len(whole.prompt_ids) - len(cut.prompt_ids))
