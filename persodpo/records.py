@@ -271,26 +271,28 @@ def read_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> list
     Raises:
         UserError: The file is missing or no UTF-8 text, or a line is not a row of that type.
     """
+    return list(iterate_rows(path, row_type, mend))
+
+
+def iterate_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> Iterator[RowT]:
+    """The same one row at a time, for files that are larger than memory."""
+    number = 0
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007 - names the line below
+                if line != "\n":
+                    yield row_type.model_validate_json(line)
     except FileNotFoundError as error:
         fetch = "run the stage that writes it (dvc repro) or fetch it (dvc pull)"
         raise UserError(f"{path}: there is no such file; {mend or fetch}.") from error
+    except ValidationError as error:
+        raise UserError(
+            f"{path}, line {number}: not a row of type {row_type.__name__} "
+            f"({describe(error.errors()[0])}); {mend or 'run the stage that writes it again'}."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         again = "run the stage that writes it again"
         raise UserError(f"{path}: can't be read ({error}); {mend or again}.") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if line:
-            try:
-                rows.append(row_type.model_validate_json(line))
-            except ValidationError as error:
-                raise UserError(
-                    f"{path}, line {number}: not a row of type {row_type.__name__} "
-                    f"({describe(error.errors()[0])}); "
-                    f"{mend or 'run the stage that writes it again'}."
-                ) from error
-    return rows
 
 
 def describe(error: Any) -> str:

@@ -28,6 +28,7 @@ from persodpo.pair import (
     valid_overlap,
     value_numbers,
     weighted_metrics,
+    write_table,
 )
 from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.runner import ARTIFACTS, run_stage, write_json
@@ -77,8 +78,7 @@ def main() -> None:
     overlap = valid_overlap(prompts, read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt))
     excess = report_excess(checks, overlap, needed, params.pairing)
 
-    lines = table.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
-    write_text(ARTIFACTS / "scored.jsonl", lines)
+    write_table(ARTIFACTS / "scored.jsonl", table)
     write_json(PAIRS / "scale.json", scale.model_dump())
     for which, pairs in sets.items():
         write_rows(PAIRS / f"{which}.jsonl", pair_rows(pairs, table, texts[which], prompts))

@@ -15,7 +15,7 @@ each prompt's best answer as a `Demonstration` row.
 from persodpo.pair.checks import check_numbers, report_excess, valid_overlap
 from persodpo.pair.numbers import pair_metrics, plot_data, pool_metrics
 from persodpo.pair.pairing import best_answers, form_pair_sets, pair_rows, pair_texts
-from persodpo.pair.pool import evaluated_table, read_pool
+from persodpo.pair.pool import evaluated_table, read_pool, write_table
 from persodpo.pair.scoring import Scale, fit_scale, score_table, weighted_metrics
 from persodpo.pair.values import value_numbers
 
@@ -37,4 +37,5 @@ __all__ = [
     "valid_overlap",
     "value_numbers",
     "weighted_metrics",
+    "write_table",
 ]

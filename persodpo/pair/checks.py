@@ -131,7 +131,8 @@ def conflicting_texts(
         rejected: Rows of the rejected ones.
     """
     prompt, _ = pd.factorize(prompts)
-    text, _ = pd.factorize(texts.fillna("").str.casefold().str.split().str.join(" "))
+    # text by text, since the words of all at once would take many times the memory of the texts
+    text, _ = pd.factorize(texts.fillna("").map(lambda each: " ".join(each.casefold().split())))
     node, nodes = pd.factorize(pd.MultiIndex.from_arrays([prompt, text]))
     better, worse = node[chosen], node[rejected]
     graph = coo_array((np.ones(len(better)), (better, worse)), shape=(len(nodes), len(nodes)))

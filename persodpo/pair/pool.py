@@ -4,13 +4,25 @@ What the stages before left behind is trusted only as far as it agrees: files of
 different runs, by a hand-run stage or a merge, would give pairs of nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import pandas as pd
 
 from persodpo.errors import UserError
-from persodpo.records import Evaluated, Prompt, Response, Score, read_rows
+from persodpo.records import (
+    Evaluated,
+    Prompt,
+    Response,
+    Score,
+    atomic_file,
+    iterate_rows,
+    read_rows,
+)
+
+# Rows that are objects at once.
+BATCH = 1_000
 
 
 def read_pool(
@@ -34,27 +46,26 @@ def read_pool(
             response stands there twice, or there are none.
     """
     known = {prompt.id for prompt in prompts}
-    rows: list[Evaluated] = []
+    tables = []
     for model in models:
-        file = artifacts / f"responses/{model}.jsonl"
-        responses = read_rows(file, Response)
-        scores = read_rows(artifacts / f"scores/{model}.jsonl", Score)
-        _refuse_strangers(file, model, responses, known)
-        rows += _joined(artifacts / f"scores/{model}.jsonl", model, responses, scores)
-    if not rows:
+        rows = _evaluated(model, known, artifacts)
+        # a row object takes many times the memory of a table's row, so few are kept at once
+        while batch := list(islice(rows, BATCH)):
+            table = evaluated_table(batch, metrics)
+            # A prompt that a server refused, or an answer that was lost in thoughts, has no text;
+            # it isn't one that a model ended without a word, and must not be trained as such.
+            table["raw"] = [_text(row.response) for row in batch]
+            tables.append(table)
+    if not tables:
         raise UserError(
             f"{artifacts}/prompts/train.jsonl has no prompts, so the pool is empty; run dvc repro."
         )
-    table = evaluated_table(rows, metrics)
-    # A prompt that a server refused, or an answer that was lost in thoughts, has no text; it isn't
-    # one that a model ended without a word, and must not be trained as such.
-    table["raw"] = [None if _has_no_text(row.response) else row.response.raw for row in rows]
-    return table
+    return pd.concat(tables, ignore_index=True)
 
 
-def _has_no_text(response: Response) -> bool:
+def _text(response: Response) -> str | None:
     gave_nothing = response.finish_reason in ("refused", "content_filter", "length", "other")
-    return gave_nothing and not response.raw.strip()
+    return None if gave_nothing and not response.raw.strip() else response.raw
 
 
 def evaluated_table(rows: Sequence[Evaluated], metrics: Collection[str]) -> pd.DataFrame:
@@ -83,12 +94,53 @@ def evaluated_table(rows: Sequence[Evaluated], metrics: Collection[str]) -> pd.D
     return pd.concat([responses, scores, valid.rename("valid"), cut.rename("cut")], axis="columns")
 
 
-def _refuse_strangers(
-    file: Path, model: str, responses: Sequence[Response], known: set[str]
-) -> None:
-    """Responses to prompts of another sample, of another model, given twice or not at all."""
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as JSON lines, atomically, a part of its rows at a time."""
+    with atomic_file(path) as file:
+        for start in range(0, len(table), BATCH):
+            lines = table.iloc[start : start + BATCH].to_json(
+                orient="records", lines=True, force_ascii=False, double_precision=15
+            )
+            file.write(lines.encode("utf-8"))
+
+
+def _evaluated(model: str, known: set[str], artifacts: Path) -> Iterator[Evaluated]:
+    """A model's responses, each with the score of its very answer."""
+    file = artifacts / f"scores/{model}.jsonl"
+    responses = _responses(artifacts / f"responses/{model}.jsonl", model, known)
+    # where both files are missing, the responses' is the one to name
+    first = list(islice(responses, 1))
+    scores = read_rows(file, Score)
+    by_id = {(score.id, score.sample): score for score in scores}
+    count, without_score = 0, None
+    for response in chain(first, responses):
+        count += 1
+        score = by_id.get((response.id, response.sample))
+        if score is None or (score.model, score.contract, score.answer) != (
+            response.model,
+            response.contract,
+            response.answer,
+        ):
+            without_score = without_score or response
+        else:
+            yield Evaluated(response=response, score=score)
+    if without_score is not None:
+        raise UserError(
+            f"{file}: it has no score for the answer to prompt {without_score.id!r} in "
+            f"artifacts/responses/{model}.jsonl, so the scores are of another run; "
+            f"run dvc repro score@{model}."
+        )
+    if len(scores) != count:
+        raise UserError(
+            f"{file}: it has {len(scores)} scores for {count} responses, so the scores "
+            f"are of another run; run dvc repro score@{model}."
+        )
+
+
+def _responses(file: Path, model: str, known: set[str]) -> Iterator[Response]:
+    """A model's responses; none of another model or run, none twice, none too few."""
     seen: dict[str, set[int]] = {}
-    for response in responses:
+    for response in iterate_rows(file, Response):
         if response.model != model:
             raise UserError(
                 f"{file}: it has responses of {response.model!r}; run dvc repro generate@{model}."
@@ -103,6 +155,12 @@ def _refuse_strangers(
                 f"{file}: prompt {response.id!r} is answered twice; run dvc repro generate@{model}."
             )
         seen[response.id].add(response.sample)
+        yield response
+    _refuse_gaps(file, model, known, seen)
+
+
+def _refuse_gaps(file: Path, model: str, known: set[str], seen: Mapping[str, set[int]]) -> None:
+    """Prompts that have no response, or fewer than others."""
     of_all = set().union(*seen.values())
     if short := [id_ for id_, samples in seen.items() if samples != of_all]:
         raise UserError(
@@ -114,31 +172,3 @@ def _refuse_strangers(
             f"{file}: {len(missing)} prompts of artifacts/prompts/train.jsonl have no response, "
             f"such as {min(missing)!r}; run dvc repro generate@{model}."
         )
-
-
-def _joined(
-    file: Path, model: str, responses: Sequence[Response], scores: Sequence[Score]
-) -> list[Evaluated]:
-    """Each response with the score of its very answer."""
-    by_id = {(score.id, score.sample): score for score in scores}
-    for response in responses:
-        score = by_id.get((response.id, response.sample))
-        if score is None or (score.model, score.contract, score.answer) != (
-            response.model,
-            response.contract,
-            response.answer,
-        ):
-            raise UserError(
-                f"{file}: it has no score for the answer to prompt {response.id!r} in "
-                f"artifacts/responses/{model}.jsonl, so the scores are of another run; "
-                f"run dvc repro score@{model}."
-            )
-    if len(scores) != len(responses):
-        raise UserError(
-            f"{file}: it has {len(scores)} scores for {len(responses)} responses, so the scores "
-            f"are of another run; run dvc repro score@{model}."
-        )
-    return [
-        Evaluated(response=response, score=by_id[response.id, response.sample])
-        for response in responses
-    ]
