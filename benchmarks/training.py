@@ -217,7 +217,7 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
     pairs, prompt_rows = replay_pairs(prompts)
     pairs = pairs[: round(share * len(pairs))]
     number = fast_dtype("float32" if dtype == "float32" else "bfloat16")
-    with tempfile.TemporaryDirectory() as folder, _counted() as counted:
+    with tempfile.TemporaryDirectory() as folder, counted_tokens() as counted:
         # what is loaded before the clock starts is the same for both
         load_causal_lm(SMOLLM2, None, KEY, number)
         _reset_memory()
@@ -241,7 +241,7 @@ def one(which: str, prompts: int, dtype: str, size: int, share: float) -> None:
 
 
 @contextmanager
-def _counted() -> Iterator[dict[str, int]]:
+def counted_tokens() -> Iterator[dict[str, int]]:
     """Count the tokens, padding included, of all passes of any Llama."""
     from transformers import LlamaModel  # noqa: PLC0415
 
