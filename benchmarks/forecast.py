@@ -1,45 +1,64 @@
-"""A forecast of what profiles/paper.yaml takes, which was never run: tokens, FLOPs, GPU hours.
+"""A forecast of what profiles/paper.yaml takes: tokens, FLOPs, GPU hours, dollars.
 
-    python -m benchmarks.forecast            from the authors' published prompts and responses
-    python -m benchmarks.forecast --measure    first how near the training here comes to a matrix
-                                             product's speed, which takes two minutes
+    python -m benchmarks.forecast    from the authors' published prompts, responses and scores
 
-Counted are the tokens of the published texts (by SmolLM2's tokenizer, since Qwen2's isn't here) and
-the pairs that the profile makes of the published responses and scores. A token takes 2 FLOPs per
-weight forward and 6 forward and backward (Kaplan et al. 2020, section 2.1). Assumed is that a GPU
-reaches SHARE of its data sheet's rate, and that a step of generation takes STEP seconds. What the
-servers cost says `python -m persodpo estimate`.
+The profile itself was never run. This counts the tokens of the published texts (by SmolLM2's
+tokenizer, since Qwen2's isn't here) and the pairs that the profile makes of the published
+responses and scores. A token takes 2 FLOPs per weight forward, and 6 forward and backward (Kaplan
+et al. 2020, section 2.1). The rate of a GPU is assumed, not measured: see SHARE and STEP.
 """
 
+import math
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 import typer
 
 from benchmarks import training
 from benchmarks.pairing import pair_sets, replay_params, replay_pool
+from persodpo.config.models import OpenAIModel, TransformersModel
+from persodpo.config.train import BASE, PairMethod
+from persodpo.generate import AnswerCache, estimate_model
+from persodpo.generate.local import ACCELERATOR_BATCH_SIZE
 from persodpo.models.loading import load_tokenizer
 from persodpo.pair.pairing import pair_texts
+from persodpo.records import Prompt
 from persodpo.sample.draw import sample_prompts
 from persodpo.workflow.params import Params, load_params
 from persodpo.workflow.profiles import profile_text
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False)
 echo = typer.echo
-# An H100 SXM by NVIDIA's data sheet, without sparsity.
+# FLOPs a second of an H100 SXM by NVIDIA's data sheet, without sparsity.
 RATES = {"float32": 67e12, "bfloat16": 989e12}
-SHARE = 0.3
-# Seconds of one step of generation by transformers, and answers at once.
-STEP, AT_ONCE = 0.03, 64
-# Weights by the model cards.
+# Assumed: the share of that rate that is reached, and the seconds of one step of generation.
+SHARE, STEP = 0.3, 0.03
+# Weights by the model cards. UniEval is T5-large, which reads a text by its encoder alone.
 WEIGHTS = {"qwen2_7b": 7.6e9, "mistral_7b": 7.2e9, "llama_31_8b": 8.0e9, "qwen2_05b": 0.49e9,
-           "unieval": 0.77e9, "bert": 0.11e9}  # fmt: skip
+           "unieval": 24 * (4 * 1024**2 + 2 * 1024 * 4096), "bert": 0.11e9,
+           "embedded": 0.033e9}  # fmt: skip
+
+
+class Texts(NamedTuple):
+    """Mean tokens of what models and scorers read."""
+
+    prompt: float
+    turns: float
+    persona: float
+    golden: float
+    answer: float
+
+
+class Work(NamedTuple):
+    """A part of the workflow."""
+
+    what: str
+    flops: float
+    seconds: float
 
 
 def paper_params() -> Params:
@@ -50,125 +69,121 @@ def paper_params() -> Params:
         return load_params(path)
 
 
-def training_tokens(params: Params) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Tokens of each pair set, and the mean tokens of a prompt, an answer, a persona sentence."""
+def published_pool(params: Params) -> tuple[list[Prompt], pd.DataFrame, Params]:
+    """The published prompts, and the responses and scores of the profile's pool, by its rules."""
     with tempfile.TemporaryDirectory() as folder:
         replay = replay_params(Path(folder))
-    replay = replay.model_copy(update={"pool": params.pool})
+    generate = replay.generate.model_copy(update={"contract": params.generate.contract})
+    replay = replay.model_copy(update={"pool": params.pool, "generate": generate})
     prompts, _ = sample_prompts(replay.sample)
+    return prompts, replay_pool(replay), replay
+
+
+def count_tokens(texts: list[str]) -> list[int]:
+    """The tokens of each text."""
     tokenizer = load_tokenizer(training.SMOLLM2, None, training.KEY)
+    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
 
-    def count(texts: list[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(texts)["input_ids"]]
 
-    asked = dict(zip([p.id for p in prompts], count([p.text for p in prompts]), strict=True))
-    pool = replay_pool(replay)
+def set_sizes(params: Params) -> tuple[list[Prompt], pd.DataFrame, Texts]:
+    """The prompts, pairs and tokens of each pair set, and mean tokens."""
+    prompts, pool, replay = published_pool(params)
     table, sets = pair_sets(pool, replay, params.scoring, params.pairing)
+    lengths = count_tokens([prompt.text for prompt in prompts])
+    asked = {prompt.id: length for prompt, length in zip(prompts, lengths, strict=True)}
+    prompt_tokens = table["id"].map(asked).to_numpy()
     rows = {}
     for which, pairs in sets.items():
-        shown_as = pair_texts(which, table, params.pairing)
-        tokens = pd.Series(count(shown_as.fillna("").tolist()), index=table.index)
-        used = pd.unique(pairs[["chosen", "rejected"]].to_numpy().ravel())
-        shown = pd.DataFrame({"id": table["id"], "text": shown_as, "tokens": tokens}).iloc[used]
-        different = shown.drop_duplicates(["id", "text"])
-        prompt = table["id"].map(asked)
+        texts = pair_texts(which, table, params.pairing).fillna("")
+        tokens = np.array(count_tokens(texts.tolist()))
+        sides = pairs[["chosen", "rejected"]].to_numpy()
+        shown = pd.DataFrame({"id": table["id"], "text": texts, "tokens": tokens})
+        different = shown.iloc[pd.unique(sides.ravel())].drop_duplicates(["id", "text"])
         rows[which] = {
             "pairs": len(pairs),
             "tokens of an epoch": different["tokens"].sum()
             + sum(asked[id_] for id_ in different["id"].unique()),
-            "pair by pair": sum(
-                (prompt.iloc[pairs[side]].sum() + tokens.iloc[pairs[side]].sum())
-                for side in ("chosen", "rejected")
-            ),
+            "pair by pair": (prompt_tokens + tokens)[sides].sum(),
         }
-    sentences = [sentence for p in prompts for sentence in p.persona]
-    texts = {"prompt": [prompt.text for prompt in prompts], "answer": table["raw"].tolist(),
-             "sentence": sentences}  # fmt: skip
-    means = {name: float(np.mean(count(each))) for name, each in texts.items()}
-    return pd.DataFrame.from_dict(rows, orient="index"), means
+    means = Texts(
+        prompt=float(np.mean(lengths)),
+        turns=float(np.mean(count_tokens([" ".join(prompt.turns) for prompt in prompts]))),
+        persona=float(np.mean(count_tokens([" ".join(prompt.persona) for prompt in prompts]))),
+        golden=float(np.mean(count_tokens([prompt.golden_answer for prompt in prompts]))),
+        answer=float(np.mean(count_tokens(table["raw"].tolist()))),
+    )
+    return prompts, pd.DataFrame.from_dict(rows, orient="index"), means
 
 
-def measured_share(prompts: int = 4) -> float:
-    """The training's FLOPs a second here, as a share of those of a product of large matrices."""
-    pairs, prompt_rows = training.replay_pairs(prompts)
-    with tempfile.TemporaryDirectory() as folder, training.counted_tokens() as counted:
-        trainer = training.our_trainer(pairs, prompt_rows, Path(folder), torch.float32, 1)
-        weights = sum(parameter.numel() for parameter in trainer.model.parameters())
-        counted["tokens"] = 0
-        begin = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - begin
-    # of the frozen weights no gradient is computed: 4 FLOPs, and not 6
-    reached = 4 * weights * counted["tokens"] / seconds
-    matrix = torch.randn(3000, 3000)
-    matrix @ matrix
-    begin = time.perf_counter()
-    for _ in range(5):
-        matrix @ matrix
-    return reached / (5 * 2 * 3000**3 / (time.perf_counter() - begin))
-
-
-def model_rows(params: Params, means: dict[str, float]) -> Iterator[tuple[str, float, float]]:
-    """Name, FLOPs and hours of generation and scores."""
+def generation(params: Params, means: Texts) -> Iterator[Work]:
+    """The answers of the local models, of the base and of each method."""
     n_train, n_valid = params.sample.n_train, params.sample.n_valid
-    methods = params.train.methods
-    local = [key for key in params.pool if params.models[key].backend == "transformers"]
-    # the base and each method answer the validation prompts, too
-    generated = dict.fromkeys(local, n_train + n_valid) | {
-        "qwen2_05b": n_valid * (1 + len(methods))
-    }
-    for key, n in generated.items():
-        flops = 2 * WEIGHTS[key] * n * (means["prompt"] + means["answer"])
+    local = [key for key in params.pool if isinstance(params.models[key], TransformersModel)]
+    own = [n_valid] * (1 + len(params.train.methods))
+    jobs_of = {key: [n_train, n_valid] for key in local} | {"qwen2_05b": own}
+    for key, jobs in jobs_of.items():
+        flops = 2 * WEIGHTS[key] * sum(jobs) * (means.prompt + means.answer)
+        batches = sum(math.ceil(n / ACCELERATOR_BATCH_SIZE) for n in jobs)
         seconds = flops / (RATES["bfloat16"] * SHARE)
-        seconds += n / AT_ONCE * params.generate.max_tokens * STEP
-        yield f"generate: {key}, {n:,} answers", flops, seconds / 3600
-    judged = n_train * len(params.pool) + n_valid * (1 + len(local) + len(methods))
-    # C judges each of five sentences, UE the persona and the golden answer
-    texts = 5 * (means["sentence"] + means["answer"]) + 7 * means["answer"]
-    judging = {
-        "coh (UniEval)": WEIGHTS["unieval"] * (means["prompt"] + means["answer"]),
-        "c and ue (BERT)": WEIGHTS["bert"] * texts,
-    }
-    for name, each in judging.items():
-        flops = 2 * judged * each
-        yield f"score: {name}, {judged:,} answers", flops, flops / RATES["float32"] / SHARE / 3600
+        seconds += batches * params.generate.max_tokens * STEP
+        yield Work(f"generate: {key}, {sum(jobs):,} answers", flops, seconds)
 
 
-def training_rows(
-    params: Params, sets: pd.DataFrame, means: dict[str, float]
-) -> Iterator[tuple[str, float, float]]:
-    """Name, FLOPs and hours of the trainings."""
+def scores(params: Params, means: Texts) -> Iterator[Work]:
+    """The scorers on pool, baselines and methods, and on the audit's exchanged answers."""
+    n_train, n_valid = params.sample.n_train, params.sample.n_valid
+    candidates = len(params.evaluate.baselines) + len(params.train.methods)
+    judged = n_train * len(params.pool) + n_valid * (candidates + 1 + params.audit.others)
+    # C reads the persona and an answer; UE these, and the golden answer and the answer
+    pairs_of_texts = 2 * (means.persona + means.answer) + means.golden + means.answer
+    for name, weights, tokens in (
+        ("coh (UniEval)", WEIGHTS["unieval"], means.turns + means.answer),
+        ("c and ue (BERT)", WEIGHTS["bert"], pairs_of_texts),
+        ("audit metrics (embedded)", WEIGHTS["embedded"], pairs_of_texts),
+    ):
+        flops = 2 * weights * judged * tokens
+        yield Work(f"score: {name}, {judged:,} answers", flops, flops / RATES["float32"] / SHARE)
+
+
+def trainings(params: Params, sets: pd.DataFrame, means: Texts) -> Iterator[Work]:
+    """The trainings, with the reference's pass where no earlier one has made it."""
+    known = set()
     for key, method in params.train.methods.items():
-        if method.data == "golden":
-            tokens = params.sample.n_train * (means["prompt"] + means["answer"])
-            passes = 6 * params.train.epochs
-        else:
+        tokens = params.sample.n_train * (means.prompt + means.golden)
+        passes = 6 * params.train.epochs
+        if isinstance(method, PairMethod):
             tokens = sets.loc[method.data, "tokens of an epoch"]
-            passes = 6 * params.train.epochs + 2  # and one of the reference model
+            passes += 2 * ((method.start, method.data) not in known)
+            known.add((method.start, method.data))
         flops = passes * WEIGHTS["qwen2_05b"] * tokens
-        name = f"train: {key}, {params.train.epochs:g} epochs"
-        yield name, flops, flops / RATES["float32"] / SHARE / 3600
+        start = "" if method.start == BASE else f" from {method.start}"
+        yield Work(f"train: {key}{start}", flops, flops / RATES["float32"] / SHARE)
 
 
 @app.command()
-def main(
-    measure: Annotated[bool, typer.Option("--measure", help="Measure the share here.")] = False,
-) -> None:
+def main() -> None:
     """Print the forecast."""
-    if measure:
-        echo(f"training here reaches {measured_share():.0%} of the speed of a matrix product here")
     params = paper_params()
-    sets, means = training_tokens(params)
+    prompts, sets, means = set_sizes(params)
     echo(sets.to_markdown(intfmt=",", floatfmt=",.0f"))
-    echo(f"mean tokens: {', '.join(f'{name} {mean:.0f}' for name, mean in means.items())}\n")
-    rows = [*model_rows(params, means), *training_rows(params, sets, means)]
-    table = pd.DataFrame(rows, columns=["what", "PFLOP", "hours, one H100"])
+    echo(f"mean tokens: {', '.join(f'{k} {v:.0f}' for k, v in means._asdict().items())}\n")
+    cache = AnswerCache()
+    for key in params.pool:
+        model = params.models[key]
+        if isinstance(model, OpenAIModel):
+            found = estimate_model(key, model, prompts, params.generate, params.sample.max_words,
+                                   cache, None, None)  # fmt: skip
+            echo(f"{key}: {found.calls:,} calls, at most {found.cost_usd:.2f} dollars")
+    work = [*generation(params, means), *scores(params, means), *trainings(params, sets, means)]
+    table = pd.DataFrame(work).rename(columns={"flops": "PFLOP"})
     table["PFLOP"] /= 1e15
-    table.loc[len(table)] = ["all", table["PFLOP"].sum(), table["hours, one H100"].sum()]
+    table["hours, one H100"] = table.pop("seconds") / 3600
+    table.loc[len(table)] = ["all", *table[["PFLOP", "hours, one H100"]].sum()]
     table["hours, eight"] = table["hours, one H100"] / 8
-    echo(table.to_markdown(index=False, floatfmt=(None, ",.0f", ".2f", ".3f")))
-    echo("\nA forecast: nothing of it was run. Loading of models isn't in it, eight GPUs are taken "
-         "to be eight times as fast, and scores and trainings to compute in float32.")  # fmt: skip
+    echo("\n" + table.to_markdown(index=False, floatfmt=(None, ",.0f", ".2f", ".3f")))
+    echo("\nA forecast: nothing of it was run. It takes eight GPUs to be eight times as fast, and "
+         "scores and trainings to compute in float32. It leaves out the loading of models, the "
+         "audit's answers to opposites, and the training of the two BERT classifiers.")  # fmt: skip
 
 
 if __name__ == "__main__":

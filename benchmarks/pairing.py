@@ -223,22 +223,7 @@ def stage() -> None:
             write_rows(folder / f"artifacts/responses/{key}.jsonl", responses)
             scores = score_responses(prompts, responses, params.scorers, params.score.batch_tokens)
             write_rows(folder / f"artifacts/scores/{key}.jsonl", scores)
-        # a process without this one's imports, that tells its peak in its last words
-        code = (
-            "import pathlib, stages.pair; stages.pair.main(); "
-            "print(pathlib.Path('/proc/self/status').read_text())"
-        )
-        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-        start = time.perf_counter()
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", code],
-            check=True,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        seconds, megabytes = time.perf_counter() - start, _peak_megabytes(done.stdout)
+        seconds, megabytes = run_pair_stage(folder)
         lines = {
             which: len((folder / f"artifacts/pairs/{which}.jsonl").read_bytes().splitlines())
             for which in ("dpo", "persodpo")
@@ -246,6 +231,21 @@ def stage() -> None:
     typer.echo(
         f"stages.pair: {lines}, {seconds:.1f} s, {megabytes:.0f} MB at its peak, start included"
     )
+
+
+def run_pair_stage(folder: Path) -> tuple[float, float]:
+    """Seconds and peak MB of the stage script in a folder, in a process without our imports."""
+    # a process tells its peak in its last words
+    code = (
+        "import pathlib, stages.pair; stages.pair.main(); "
+        "print(pathlib.Path('/proc/self/status').read_text())"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], check=True, cwd=folder, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+    )  # fmt: skip
+    return time.perf_counter() - begin, _peak_megabytes(done.stdout)
 
 
 @app.command()

@@ -1,18 +1,14 @@
-"""Time and memory of the stages whose files grow with the pool, on random pools of growing size.
+"""Time and memory of the stage pair on random pools of growing size.
 
-    python -m benchmarks.pool_size                       pair, from 7,000 to 350,000 responses
+    python -m benchmarks.pool_size                       from 7,000 to 350,000 responses
     python -m benchmarks.pool_size --prompts 150000      one size, here of 1,050,000 responses
 
-The texts are random words, as many as the answers of FoCUS have (some 30), in prompts of some 150.
-`report` reads none of these files, and `score` one model's at a time.
+The texts are random words: some 30 in an answer, as in FoCUS, and some 150 in a prompt. The other
+stages hold less at a time: score one model's responses, train one pair set, report no response of
+the pool.
 """
 
-import os
-import re
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +17,7 @@ import pandas as pd
 import typer
 import yaml
 
+from benchmarks.pairing import run_pair_stage
 from persodpo.prompts import wrap_response
 from persodpo.records import Prompt, Response, Score, write_rows
 from persodpo.runner import ARTIFACTS
@@ -81,17 +78,7 @@ def write_pool(folder: Path, prompts: int) -> None:
 
 def pair(folder: Path) -> dict[str, float]:
     """The stage in a process of its own, without what this one holds."""
-    code = (
-        "import pathlib, stages.pair; stages.pair.main(); "
-        "print(pathlib.Path('/proc/self/status').read_text())"
-    )
-    begin = time.perf_counter()
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], check=True, cwd=folder, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
-    )  # fmt: skip
-    seconds = time.perf_counter() - begin
-    megabytes = int(re.findall(r"VmHWM:\s*(\d+) kB", done.stdout)[0]) / 1024
+    seconds, megabytes = run_pair_stage(folder)
     lines = sum(1 for _ in (folder / ARTIFACTS / "pairs/persodpo.jsonl").open("rb"))
     return {"pairs": lines, "seconds": seconds, "MB at its peak": megabytes}
 
@@ -109,7 +96,7 @@ def main(prompts: list[int] = [1_000, 10_000, 50_000]) -> None:  # noqa: B006
             (folder / "params.yaml").write_text(yaml.safe_dump(params))
             write_pool(folder, n)
             size = sum(file.stat().st_size for file in (folder / ARTIFACTS).rglob("*.jsonl"))
-            rows.append({"responses": n * MODELS, "MB read": size / 1e6, **pair(folder)})
+            rows.append({"responses": n * MODELS, "MB read": size / 2**20, **pair(folder)})
     typer.echo(pd.DataFrame(rows).to_markdown(index=False, floatfmt=",.0f", intfmt=","))
 
 

@@ -1,11 +1,11 @@
 """The losses of one process beside those of two that share the weights, step by step.
 
-    python -m benchmarks.sharding            FSDP2 and DeepSpeed's ZeRO-2, on the CPU
-    python -m benchmarks.sharding --kind FSDP    one of them
+    python -m benchmarks.sharding    FSDP2 and, if it is installed, DeepSpeed's ZeRO-2, on the CPU
 
 Model and pairs are those of `benchmarks.training`, the launcher's files those of docs/scale.md.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -78,18 +78,23 @@ def train(prompts: int, folder: Path) -> None:
 
 
 @app.command()
-def compare(prompts: int = 6, kind: list[str] = KINDS) -> None:
+def compare(prompts: int = 6) -> None:
     """Train in one process and sharded, and print loss and norm of the gradient of each step."""
+    kinds = KINDS
+    if importlib.util.find_spec("deepspeed") is None:
+        typer.echo("DeepSpeed isn't installed (pip install deepspeed), so it is left out.")
+        kinds = KINDS[:1]
     tables = []
     with tempfile.TemporaryDirectory() as root:
-        for name in ["one process", *kind]:
+        for kind in [None, *kinds]:
+            name = kind or "one process"
             folder = Path(root, name)
             folder.mkdir()
             launch = [sys.executable]
-            if name in KINDS:
-                (folder / "cluster.yaml").write_text(launcher_config(name))
-                launch += ["-m", "accelerate.commands.launch", "--config_file",
-                           str(folder / "cluster.yaml")]  # fmt: skip
+            if kind:
+                (folder / "cluster.yaml").write_text(launcher_config(kind))
+                launch += ["-m", "accelerate.commands.launch", "--main_process_port", "0",
+                           "--config_file", str(folder / "cluster.yaml")]  # fmt: skip
             subprocess.run(  # noqa: S603
                 [*launch, "-m", "benchmarks.sharding", "train", str(prompts), str(folder)],
                 env=os.environ | {"DVC_ROOT": str(folder), "DS_ACCELERATOR": "cpu"},

@@ -269,19 +269,28 @@ def read_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> list
         mend: What to do about a mistake in it, for messages; None for a file that a stage writes.
 
     Raises:
-        UserError: The file is missing or no UTF-8 text, or a line is not a row of that type.
+        UserError: The file is missing or can't be read, or a line is not a row of that type or no
+            UTF-8 text.
     """
     return list(iterate_rows(path, row_type, mend))
 
 
 def iterate_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> Iterator[RowT]:
-    """The same one row at a time, for files that are larger than memory."""
+    """Read a JSON-lines file of one row type, one row at a time.
+
+    For files that are large as objects. Arguments as of `read_rows`.
+
+    Raises:
+        UserError: As `read_rows`, but only when the mistake is reached.
+    """
     number = 0
     try:
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 - names the line below
-                if line != "\n":
-                    yield row_type.model_validate_json(line)
+        # as bytes, so that what isn't UTF-8 is reported with its line
+        with path.open("rb") as lines:
+            for line in lines:
+                number += 1
+                if row := line.rstrip(b"\r\n"):
+                    yield row_type.model_validate_json(row)
     except FileNotFoundError as error:
         fetch = "run the stage that writes it (dvc repro) or fetch it (dvc pull)"
         raise UserError(f"{path}: there is no such file; {mend or fetch}.") from error
@@ -290,7 +299,7 @@ def iterate_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> I
             f"{path}, line {number}: not a row of type {row_type.__name__} "
             f"({describe(error.errors()[0])}); {mend or 'run the stage that writes it again'}."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         again = "run the stage that writes it again"
         raise UserError(f"{path}: can't be read ({error}); {mend or again}.") from error
 

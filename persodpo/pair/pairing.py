@@ -35,8 +35,8 @@ from persodpo.records import Demonstration, Message, Pair, Prompt
 
 # What rounding may add to or take from a difference of scores.
 TOLERANCE = 1e-9
-# Pairs whose responses are looked up at once.
-BATCH = 10_000
+# The responses of so many pairs are objects at once.
+AT_ONCE = 10_000
 PAIR_SETS: tuple[PairSet, ...] = ("dpo", "persodpo")
 
 
@@ -221,8 +221,8 @@ def pair_rows(
     asked = {prompt.id: prompt.text for prompt in prompts}
     shown = table[["id", "model", "sample", "s_total"]].assign(text=texts, cut=table["cut"])
     shown["cut"] &= texts == table["raw"]  # what is put into the format anew is whole
-    for start in range(0, len(pairs), BATCH):
-        some = pairs.iloc[start : start + BATCH]
+    for start in range(0, len(pairs), AT_ONCE):
+        some = pairs.iloc[start : start + AT_ONCE]
         sides = [shown.iloc[some[side]].to_dict("records") for side in ("chosen", "rejected")]
         for chosen, rejected in zip(*sides, strict=True):
             yield _pair(chosen, rejected, asked)

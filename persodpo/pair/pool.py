@@ -21,8 +21,8 @@ from persodpo.records import (
     read_rows,
 )
 
-# Rows that are objects at once.
-BATCH = 1_000
+# So many responses are objects, or lines of text, at once.
+AT_ONCE = 1_000
 
 
 def read_pool(
@@ -49,8 +49,8 @@ def read_pool(
     tables = []
     for model in models:
         rows = _evaluated(model, known, artifacts)
-        # a row object takes many times the memory of a table's row, so few are kept at once
-        while batch := list(islice(rows, BATCH)):
+        # an object takes many times the memory of a table's row
+        while batch := list(islice(rows, AT_ONCE)):
             table = evaluated_table(batch, metrics)
             # A prompt that a server refused, or an answer that was lost in thoughts, has no text;
             # it isn't one that a model ended without a word, and must not be trained as such.
@@ -60,7 +60,8 @@ def read_pool(
         raise UserError(
             f"{artifacts}/prompts/train.jsonl has no prompts, so the pool is empty; run dvc repro."
         )
-    return pd.concat(tables, ignore_index=True)
+    # a part of the rows without any text has another dtype than the others
+    return pd.concat(tables, ignore_index=True).infer_objects()
 
 
 def _text(response: Response) -> str | None:
@@ -97,8 +98,8 @@ def evaluated_table(rows: Sequence[Evaluated], metrics: Collection[str]) -> pd.D
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as JSON lines, atomically, a part of its rows at a time."""
     with atomic_file(path) as file:
-        for start in range(0, len(table), BATCH):
-            lines = table.iloc[start : start + BATCH].to_json(
+        for start in range(0, len(table), AT_ONCE):
+            lines = table.iloc[start : start + AT_ONCE].to_json(
                 orient="records", lines=True, force_ascii=False, double_precision=15
             )
             file.write(lines.encode("utf-8"))
@@ -110,7 +111,7 @@ def _evaluated(model: str, known: set[str], artifacts: Path) -> Iterator[Evaluat
     responses = _responses(artifacts / f"responses/{model}.jsonl", model, known)
     # where both files are missing, the responses' is the one to name
     first = list(islice(responses, 1))
-    scores = read_rows(file, Score)
+    scores = read_rows(file, Score)  # in whatever order, so all of the model at once
     by_id = {(score.id, score.sample): score for score in scores}
     count, without_score = 0, None
     for response in chain(first, responses):

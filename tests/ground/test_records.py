@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persodpo.errors import UserError
-from persodpo.records import Prompt, read_rows, write_rows, write_text
+from persodpo.records import Prompt, iterate_rows, read_rows, write_rows, write_text
 
 unicode_text = st.text(st.characters(codec="utf-8"))
 prompt_rows = st.builds(
@@ -34,13 +34,41 @@ def test_a_missing_file_names_the_way_out(tmp_path):
         read_rows(tmp_path / "rows.jsonl", Prompt)
 
 
+def test_lines_end_in_any_way_and_may_be_empty(tmp_path):
+    rows = [Prompt(id=i, persona=["\u2028"], turns=[], golden_answer="", text="") for i in "ab"]
+    first, second = (row.model_dump_json().encode() for row in rows)
+    path = tmp_path / "rows.jsonl"
+    for text in (
+        first + b"\n" + second,
+        b"\n" + first + b"\n\n" + second + b"\n",
+        b"\r\n".join([first, b"", second, b""]),
+    ):
+        path.write_bytes(text)
+        assert read_rows(path, Prompt) == list(iterate_rows(path, Prompt)) == rows
+
+
+def test_rows_before_a_mistake_are_given(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = Prompt(id="a", persona=[], turns=[], golden_answer="", text="")
+    path.write_text(row.model_dump_json() + "\n{\n")
+    rows = iterate_rows(path, Prompt)
+    assert next(rows) == row
+    with pytest.raises(UserError, match=r"rows.jsonl, line 2: not a row of type Prompt \("):
+        next(rows)
+
+
 @pytest.mark.parametrize("mend", [None, "name another file"])
 def test_what_is_no_text_is_one_sentence(tmp_path, mend):
-    (tmp_path / "latin.jsonl").write_bytes('{"id": "é"}'.encode("latin-1"))
-    for path in (tmp_path / "latin.jsonl", tmp_path):
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes('\n{"id": "é"}'.encode("latin-1"))
+    for path, message in (
+        (latin, f"{latin}, line 2: not a row of type Prompt (invalid JSON: "),
+        (tmp_path, f"{tmp_path}: can't be read ("),
+    ):
         with pytest.raises(UserError) as caught:
             read_rows(path, Prompt, mend)
-        assert str(caught.value).startswith(f"{path}: can't be read (")
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
         assert str(caught.value).endswith(f"; {mend or 'run the stage that writes it again'}.")
 
 

@@ -1,11 +1,12 @@
 """Files of different runs are never paired."""
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from persodpo.errors import UserError
-from persodpo.pair.pairing import pair_texts, select_pairs
-from persodpo.pair.pool import read_pool
+from persodpo.pair.pairing import pair_rows, pair_texts, select_pairs
+from persodpo.pair.pool import read_pool, write_table
 from persodpo.records import Prompt, Response, Score, write_rows
 from persodpo.workflow.params import load_params
 
@@ -122,6 +123,40 @@ def test_each_sample_gets_its_score(artifacts):
     assert table["answer"].tolist() == ["a0", "a1", "b0", "b1"]
     assert table["sample"].tolist() == [0, 1, 0, 1]
     assert table["p"].tolist() == [0, 0.5, 0, 0.5]
+
+
+def test_the_parts_in_which_a_pool_is_read_and_written_don_t_show(artifacts, monkeypatch):
+    ids = "abcdefg"
+    prompts = [PROMPTS[0].model_copy(update={"id": id_}) for id_ in ids]
+    for model, lost in (("m", "abc"), ("n", "")):
+        answers = [(id_, None if id_ in lost else f"to {id_}") for id_ in ids]
+        contract = {True: "none", False: "valid"}
+        write(artifacts, model,
+              [response(id_, model, a, contract[a is None]) for id_, a in answers],
+              [score(id_, model, a, contract[a is None]) for id_, a in answers])  # fmt: skip
+    read, written, paired = [], [], []
+    for size in (1000, 2):
+        monkeypatch.setattr("persodpo.pair.pool.AT_ONCE", size)
+        monkeypatch.setattr("persodpo.pair.pairing.AT_ONCE", size)
+        table = read_pool(["m", "n"], prompts, METRICS, artifacts)
+        read.append(table)
+        table = table.assign(s_total=[float(number) for number in range(14)])
+        write_table(artifacts / "scored.jsonl", table)
+        written.append((artifacts / "scored.jsonl").read_text())
+        params = load_params(ROOT / "params.yaml").pairing
+        texts = pair_texts("persodpo", table, params)
+        pairs = select_pairs(table.assign(text=texts), "margin", params)
+        paired.append(list(pair_rows(pairs, table, texts, prompts)))
+    pd.testing.assert_frame_equal(*read)
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) == 14
+    assert paired[0] == paired[1]
+    assert len(paired[0]) == 3
+
+
+def test_a_table_without_rows_is_an_empty_file(tmp_path):
+    write_table(tmp_path / "scored.jsonl", pd.DataFrame({"id": []}))
+    assert (tmp_path / "scored.jsonl").read_text() == ""
 
 
 def test_scores_of_other_scorers_are_refused(artifacts):

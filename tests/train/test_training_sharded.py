@@ -44,18 +44,19 @@ from persodpo import processes
 from test_training_sharded import train
 
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
-kinds = set()
+kinds, first = set(), []
 step = trainer.ScoreWeightedDPOTrainer.training_step
 def watched(self, *args, **kwargs):
     if self.state.global_step == options["killed_at"]:
         os.kill(os.getpid(), signal.SIGKILL)
+    first.append(self.state.global_step)
     loss = step(self, *args, **kwargs)
     kinds.update(type(each).__name__ for each in [self.model_wrapped, *self.model.parameters()])
     return loss
 trainer.ScoreWeightedDPOTrainer.training_step = watched
 
 run = train(folder, **options["train"])
-log = run.log.assign(kinds=" ".join(sorted(kinds)), processes=processes.count())
+log = run.log.assign(kinds=" ".join(sorted(kinds)), processes=processes.count(), first=first[0])
 log.to_csv(folder / "log.csv", index=False)
 run.discard_checkpoints()
 processes.finish()
@@ -84,6 +85,7 @@ class Sharded:
 
     def __init__(self, kind, folder):
         self.folder = folder
+        self.wrapper = {"FSDP": "FSDP", "DEEPSPEED": "DeepSpeedEngine"}[kind]
         (folder / "training.py").write_text(TRAINING)
         (folder / "cluster.yaml").write_text(launcher_config(kind))
 
@@ -99,11 +101,16 @@ class Sharded:
                               "DS_ACCELERATOR": "cpu"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        if killed_at is None:
-            assert done.returncode == 0, done.stdout
-            return pd.read_csv(self.folder / "log.csv")
-        assert "SIGKILL" in done.stdout, done.stdout
-        return None
+        if killed_at is not None:
+            assert "SIGKILL" in done.stdout, done.stdout
+            return pd.DataFrame()
+        assert done.returncode == 0, done.stdout
+        log = pd.read_csv(self.folder / "log.csv")
+        assert (log["processes"] == 2).all()
+        (kinds,) = {frozenset(each.split()) for each in log["kinds"]}
+        assert any(each.startswith(self.wrapper) for each in kinds), kinds
+        assert ("DTensor" in kinds) == (self.wrapper == "FSDP")
+        return log
 
 
 @pytest.fixture(params=KINDS)
@@ -129,7 +136,6 @@ def alone(tmp_path, monkeypatch):
 
 def assert_same(log, expected, policy, other):
     """The logs agree step by step, and the policies weight by weight, to rounding."""
-    assert (log["processes"] == 2).all()
     assert log["step"].tolist() == expected["step"].tolist()
     pd.testing.assert_frame_equal(
         log[COLUMNS], expected[COLUMNS], rtol=1e-3, atol=1e-4, check_dtype=False
@@ -142,19 +148,22 @@ def assert_same(log, expected, policy, other):
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in two)
 
 
-def test_adapter(sharded, alone, tiny_model, tmp_path):
-    """Sharded, from the base and from a start, and killed between checkpoints."""
+def test_an_adapter(sharded, alone, tiny_model, tmp_path):
+    expected = alone("alone", model=tiny_model)
+    log = sharded(model=tiny_model)
+    assert log["first"].unique().tolist() == [0]
+    assert_same(log, expected, tmp_path / "policy", tmp_path / "alone/policy")
+
+
+def test_an_adapter_with_a_start_is_killed_and_goes_on(sharded, alone, tiny_model, tmp_path):
     alone("sft", model=tiny_model, epochs=1)
     sft = tmp_path / "sft/policy"
     expected = alone("alone", model=tiny_model, start=sft)
-    assert sharded(model=tiny_model, start=sft, killed_at=5) is None
-    checkpoints = sorted(path.name for path in tmp_path.glob(".cache/training/*/checkpoint-*"))
-    assert checkpoints == ["checkpoint-2", "checkpoint-4"]
+    sharded(model=tiny_model, start=sft, killed_at=5)
+    assert not (tmp_path / "policy").exists()
     log = sharded(model=tiny_model, start=sft)
+    assert log["first"].unique().tolist() == [4]
     assert_same(log, expected, tmp_path / "policy", tmp_path / "alone/policy")
-    (kinds,) = set(log["kinds"])
-    assert "DeepSpeedEngine" in kinds or "FSDPPeftModelForCausalLM" in kinds
-    assert ("DTensor" in kinds) == ("FSDP" in kinds)
     base = load_causal_lm(str(tiny_model), None, "key", torch.float32)
     load_adapter(base, tmp_path / "policy")
 

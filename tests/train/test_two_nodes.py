@@ -5,7 +5,6 @@ here; the rest is what a cluster runs.
 """
 
 import os
-import re
 import shutil
 import socket
 
@@ -18,6 +17,7 @@ from warm_python import warm_python
 from workspace import change_params
 
 from benchmarks.sharding import documented_block
+from persodpo.records import Response, read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -53,14 +53,16 @@ def test_two_nodes_train_as_one_process(finished_workspace, tmp_path, monkeypatc
     policy, log = folder / "artifacts/policies/persodpo", folder / "artifacts/training/persodpo.csv"
     one, one_log = weights(policy), pd.read_csv(log)
     responses = folder / "artifacts/responses/smollm2_greedy.jsonl"
-    texts = re.findall(r'"raw":".*?"', responses.read_text())
-    assert len(texts) == 5
+    texts = [row.raw for row in read_rows(responses, Response)]
     for cache in ("answers", "reference"):
         shutil.rmtree(folder / ".cache" / cache)
     workspace.run("dvc", "repro", "--single-item", "generate@smollm2_greedy", "train@persodpo")
 
     assert (folder / "ssh.log").read_text().split().count("10.0.0.5") == 2
-    assert re.findall(r'"raw":".*?"', responses.read_text()) == texts
+    assert [row.raw for row in read_rows(responses, Response)] == texts
+    # each node has answered its share of the five prompts
+    shares = [len(file.read_text().splitlines()) for file in folder.glob(".cache/answers/*.jsonl")]
+    assert sorted(shares) == [2, 3]
     two, two_log = weights(policy), pd.read_csv(log)
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
