@@ -79,8 +79,9 @@ def write_pool(folder: Path, prompts: int) -> None:
 def pair(folder: Path) -> dict[str, float]:
     """The stage in a process of its own, without what this one holds."""
     seconds, megabytes = run_pair_stage(folder)
-    lines = sum(1 for _ in (folder / ARTIFACTS / "pairs/persodpo.jsonl").open("rb"))
-    return {"pairs": lines, "seconds": seconds, "MB at its peak": megabytes}
+    with (folder / ARTIFACTS / "pairs/persodpo.jsonl").open("rb") as file:
+        pairs = sum(1 for _ in file)
+    return {"pairs": pairs, "seconds": seconds, "MB at its peak": megabytes}
 
 
 @app.command()

@@ -36,7 +36,7 @@ from persodpo.records import Demonstration, Message, Pair, Prompt
 # What rounding may add to or take from a difference of scores.
 TOLERANCE = 1e-9
 # The responses of so many pairs are objects at once.
-AT_ONCE = 10_000
+AT_ONCE = 1_000
 PAIR_SETS: tuple[PairSet, ...] = ("dpo", "persodpo")
 
 

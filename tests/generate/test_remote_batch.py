@@ -144,7 +144,7 @@ def test_what_is_left_is_asked_once_more(tmp_path, log, behaviour, jobs, limit_n
     assert limit_name in attempts(log)[-1]["body"]
 
 
-def test_a_file_that_stays_short_is_told_and_nothing_is_paid_again(tmp_path, log):
+def test_a_file_that_stays_short_is_reported_and_nothing_is_paid_again(tmp_path, log):
     with batch_server(log, always_short=True) as url:
         w = workspace(tmp_path, url, 20, attempts=2)
         for _ in range(2):

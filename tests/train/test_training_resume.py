@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from tiny_trainings import (
     PAIRS,
     PROMPTS,
     method_params,
+    settings,
     train_params,
     weights,
 )
@@ -41,8 +41,7 @@ import sys, time
 sys.path[:0] = ["tests", "tests/train"]
 import persodpo.train.trainer as trainer
 from persodpo import processes
-from test_training_resume import settings
-from tiny_trainings import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS
+from tiny_trainings import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS, settings
 from persodpo.train.run import train_policy
 
 original = trainer.ScoreWeightedDPOTrainer.training_step
@@ -56,15 +55,6 @@ run.log.assign(processes=processes.count()).to_csv(sys.argv[2] + ".csv", index=F
 run.discard_checkpoints()
 processes.finish()
 """
-
-
-def settings(model, policy, start=None):
-    """What `train_policy` takes behind pairs and prompts, in a process of its own."""
-    # in two processes a step of three prompts has four passes, one of them empty
-    params = train_params(epochs=3, batch_size=3, passes=2, checkpoint_steps=2, held_out=0.1)
-    method = method_params(start="sft" if start else "base")
-    base = transformers_model(model)
-    return method, params, base, 110, DATE, Path(policy), Path(start) if start else None
 
 
 def start(model, policy, root, seconds, *launch, further=()):

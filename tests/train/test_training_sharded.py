@@ -10,21 +10,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from conftest import DATE, ROOT, transformers_model
-from tiny_trainings import (
-    MORE_PAIRS,
-    MORE_PROMPTS,
-    PAIRS,
-    PROMPTS,
-    method_params,
-    train_params,
-    weights,
-)
+from conftest import ROOT
+from tiny_trainings import MORE_PAIRS, MORE_PROMPTS, PAIRS, PROMPTS, settings, weights
 
 from benchmarks.sharding import KINDS, launcher_config
 from persodpo.models.loading import load_adapter, load_causal_lm
@@ -64,20 +55,9 @@ processes.finish()
 COLUMNS = ["loss/total", "loss/pair", "rewards/margins", "grad_norm", "num_tokens", "eval_loss"]
 
 
-def train(folder, model, start=None, **params):
-    """A training of 9 steps, each of 3 prompts in two passes per process, one of them empty."""
-    common = {"epochs": 3, "batch_size": 3, "passes": 2, "checkpoint_steps": 2, "held_out": 0.1}
-    return train_policy(
-        PAIRS + MORE_PAIRS,
-        PROMPTS + MORE_PROMPTS,
-        method_params(start="sft" if start else "base"),
-        train_params(**common | params),
-        transformers_model(model),
-        110,
-        DATE,
-        folder / "policy",
-        Path(start) if start else None,
-    )
+def train(folder, model, start=None, **changes):
+    arguments = settings(model, folder / "policy", start, **changes)
+    return train_policy(PAIRS + MORE_PAIRS, PROMPTS + MORE_PROMPTS, *arguments)
 
 
 class Sharded:
@@ -89,7 +69,8 @@ class Sharded:
         (folder / "training.py").write_text(TRAINING)
         (folder / "cluster.yaml").write_text(launcher_config(kind))
 
-    def __call__(self, killed_at=None, **options):
+    def launch(self, killed_at=None, **options):
+        """The exit status and the output of both processes."""
         config = self.folder / "cluster.yaml"
         given = json.dumps({"killed_at": killed_at, "train": options}, default=str)
         packages = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -101,10 +82,12 @@ class Sharded:
                               "DS_ACCELERATOR": "cpu"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        if killed_at is not None:
-            assert "SIGKILL" in done.stdout, done.stdout
-            return pd.DataFrame()
-        assert done.returncode == 0, done.stdout
+        return done.returncode, done.stdout
+
+    def train(self, **options):
+        """The log of a training to its end."""
+        status, output = self.launch(**options)
+        assert status == 0, output
         log = pd.read_csv(self.folder / "log.csv")
         assert (log["processes"] == 2).all()
         (kinds,) = {frozenset(each.split()) for each in log["kinds"]}
@@ -150,7 +133,7 @@ def assert_same(log, expected, policy, other):
 
 def test_an_adapter(sharded, alone, tiny_model, tmp_path):
     expected = alone("alone", model=tiny_model)
-    log = sharded(model=tiny_model)
+    log = sharded.train(model=tiny_model)
     assert log["first"].unique().tolist() == [0]
     assert_same(log, expected, tmp_path / "policy", tmp_path / "alone/policy")
 
@@ -159,9 +142,10 @@ def test_an_adapter_with_a_start_is_killed_and_goes_on(sharded, alone, tiny_mode
     alone("sft", model=tiny_model, epochs=1)
     sft = tmp_path / "sft/policy"
     expected = alone("alone", model=tiny_model, start=sft)
-    sharded(model=tiny_model, start=sft, killed_at=5)
+    _, output = sharded.launch(model=tiny_model, start=sft, killed_at=5)
+    assert "SIGKILL" in output, output
     assert not (tmp_path / "policy").exists()
-    log = sharded(model=tiny_model, start=sft)
+    log = sharded.train(model=tiny_model, start=sft)
     assert log["first"].unique().tolist() == [4]
     assert_same(log, expected, tmp_path / "policy", tmp_path / "alone/policy")
     base = load_causal_lm(str(tiny_model), None, "key", torch.float32)
@@ -170,6 +154,6 @@ def test_an_adapter_with_a_start_is_killed_and_goes_on(sharded, alone, tiny_mode
 
 def test_all_weights(sharded, alone, tiny_model, tmp_path):
     expected = alone("alone", model=tiny_model, lora=None)
-    log = sharded(model=tiny_model, lora=None)
+    log = sharded.train(model=tiny_model, lora=None)
     assert_same(log, expected, tmp_path / "policy", tmp_path / "alone/policy")
     load_causal_lm(str(tmp_path / "policy"), None, "key", torch.float32)

@@ -89,6 +89,18 @@ def train_params(**changes) -> TrainParams:
     return TrainParams.model_validate(shipped | values | changes)
 
 
+def settings(model, policy, start=None, **changes):
+    """What `train_policy` takes behind pairs and prompts, for 9 steps of 3 prompts each.
+
+    In two processes a step has four passes, one of them empty.
+    """
+    values = {"epochs": 3, "batch_size": 3, "passes": 2, "checkpoint_steps": 2, "held_out": 0.1}
+    method = method_params(start="sft" if start else "base")
+    base = transformers_model(model)
+    policy, start = Path(policy), Path(start) if start else None
+    return method, train_params(**values | changes), base, 110, DATE, policy, start
+
+
 class Runs:
     """Trainings of a tiny model in a folder of their own, with a cache of their own."""
 
