@@ -104,7 +104,10 @@ def _answer(row: Mapping[Any, Any], columns: Sequence[str]) -> dict[str, Any]:
 
 
 def render_page(
-    title: str, facts: Mapping[str, str], blocks: Sequence[Block], examples: Mapping[str, Any]
+    title: str,
+    facts: Mapping[str, str],
+    blocks: Sequence[Block],
+    examples: Mapping[str, Any] | None,
 ) -> str:
     """Write the page.
 
@@ -112,7 +115,7 @@ def render_page(
         title: Its heading.
         facts: What the numbers come from, such as commit and date, by its name.
         blocks: The parts with tables and figures, in their order.
-        examples: What `examples_data` gave.
+        examples: What `examples_data` gave; None for a page without texts and without a script.
 
     Returns:
         One HTML document that needs no other file.

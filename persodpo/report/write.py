@@ -116,7 +116,9 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
         "PersoDPO: results",
         facts(results, params),
         page_blocks(results, summaries, compared, equivalence, sources.published, svgs),
-        examples_data(results.prompts, results.table, results.metrics),
+        examples_data(results.prompts, results.table, results.metrics)
+        if params.report.texts
+        else None,
     )
     write_text(folder / "report.html", page)
 

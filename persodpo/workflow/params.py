@@ -17,6 +17,7 @@ from persodpo.config.generate import GenerateParams
 from persodpo.config.models import ModelParams, PolicyModel, SampledModel, TransformersModel
 from persodpo.config.pair import PairingParams, ScoringParams
 from persodpo.config.reading import PARAMS_FILE, read_params
+from persodpo.config.report import ReportParams
 from persodpo.config.sample import SampleParams
 from persodpo.config.score import ScoreParams
 from persodpo.config.sections import Key, Section, Text
@@ -42,6 +43,7 @@ class Params(Section):
     pairing: PairingParams
     train: TrainParams
     evaluate: EvaluateParams
+    report: ReportParams
 
     @field_validator("launch")
     @classmethod

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from page_browser import (
+    BLOCKS,
     CANDIDATES,
     METRICS,
     PROMPTS,
@@ -64,6 +65,21 @@ def test_no_text_leaves_its_script_element(text):
     data = rest.split("</script>")[0]
     assert "<" not in data
     assert json.loads(data) == examples
+
+
+@pytest.mark.slow
+def test_a_page_without_texts_has_no_script(browser, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(render_page("Results", {"Commit": "abc"}, BLOCKS, None), encoding="utf-8")
+    assert not any(text in file.read_text() for text in ("<script", "examples", "I ski."))
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(file.as_uri())
+    assert page.inner_text("h1") == "Results"
+    assert page.locator("table").count() == page.locator("svg").count() == 1
+    assert complaints == []
+    page.close()
 
 
 @pytest.mark.slow

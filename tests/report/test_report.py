@@ -1,13 +1,13 @@
 """The numbers, tables and figures of the report, from evaluations as the stages leave them."""
 
 import json
-import subprocess
 import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
 from conftest import ROOT
 
+from persodpo.config.report import ReportParams
 from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
@@ -299,6 +299,14 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
         assert (again / file.name).read_bytes() == file.read_bytes()
 
 
+def test_the_texts_can_be_left_out(artifacts, tmp_path):
+    without = WHOLE.model_copy(update={"report": ReportParams(texts=False)})
+    write_results(read_sources(without, artifacts), without, tmp_path / "results")
+    page = (tmp_path / "results/report.html").read_text()
+    assert "Compared with dpo" in page
+    assert not any(text in page for text in ("I sail.", "There.", "The same to all."))
+
+
 def test_evaluations_of_different_runs_are_refused(artifacts):
     def refusal():
         with pytest.raises(UserError) as caught:
@@ -318,32 +326,3 @@ def test_evaluations_of_different_runs_are_refused(artifacts):
     assert "it has no rows" in refusal()
     (artifacts / "evaluations/base.jsonl").rename(artifacts / "evaluations/dpo.jsonl")
     assert "there is no such file" in refusal()
-
-
-def test_the_readme_shows_the_committed_results():
-    """The figures of the last run in README.md are those of results/comparison.md, as in git."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not in git")
-    readme, comparison = (
-        subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True,
-                       text=True).stdout
-        for name in ("README.md", "results/comparison.md")
-    )  # fmt: skip
-    shown = _rows(readme.split("\n## What comes out\n")[1].split("\n## ")[0])
-    rows = [row for row in shown if row[0].startswith("`")]
-    differences = [row for row in rows if " - " in row[0]]
-    means = [row for row in rows if row not in differences]
-    assert [row[0].strip("`") for row in means] == WHOLE.candidates()
-    assert len(differences) == 3
-    committed = {row[0]: row for row in _rows(comparison)[::-1]}  # of two the first
-    for name, *cells in [*(row[:4] for row in means), *(row[:2] for row in differences)]:
-        assert set(cells) <= set(committed[name.strip("`")]), name
-
-
-def _rows(text):
-    """The cells of all rows of tables."""
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in text.splitlines()
-        if line.startswith("|")
-    ]

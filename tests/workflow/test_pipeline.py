@@ -29,7 +29,7 @@ from persodpo.workflow.params import load_params
 pytestmark = pytest.mark.slow
 
 SECTIONS = ["sample", "generate", "models", "pool", "score", "scorers", "audit", "scoring",
-            "pairing", "train", "evaluate"]  # fmt: skip
+            "pairing", "train", "evaluate", "report"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
