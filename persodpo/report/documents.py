@@ -44,8 +44,9 @@ Seconds per response: of answers that are computed together, each one's share of
 times of the same machine and the same batch compare; an answer from the cache keeps its time."""
 COMPARISON_NOTE = f"""\
 Square brackets: {CONFIDENCE:.0%} intervals over prompts, percentile bootstraps of the mean
-({RESAMPLES:,} resamples), of the failure ratio Wilson's; the prompts of one dialogue are drawn
-together. Where all values are equal, there is none. Can show: the smallest true difference that so
+({RESAMPLES:,} resamples); a mean of equal values has none. The failure ratio's is Wilson's. Where a
+dialogue gives several prompts, these are drawn together, also for the failure ratio, unless it is 0
+or 1. Can show: the smallest true difference that so
 many prompts would show in 80 of 100 cases. Verdict: better or worse if the interval excludes 0,
 equivalent if it lies within {{equivalence:.0%}} of the measure's width on both sides of 0, else
 undecided. p: paired permutation tests ({RESAMPLES:,} permutations, or all of them), two-sided; p
