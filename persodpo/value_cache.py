@@ -22,6 +22,13 @@ def open_value_cache(folder: Path, contents: str) -> Iterator[Cache]:
         UserError: The folder can't be read or written.
     """
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the kept {contents} have no place there ({error.strerror}); make it "
+            "writable."
+        ) from error
+    try:
         # nothing is ever thrown out to make room
         with Cache(str(folder), eviction_policy="none", cull_limit=0) as cache:
             yield cache

@@ -46,6 +46,9 @@ class BatchServer:
         return response
 
     async def upload(self, request: web.Request) -> web.Response:
+        if self.args.refuse_upload:
+            self.args.refuse_upload = False
+            return web.json_response({"error": {"message": "too large"}}, status=413)
         form = await request.post()
         assert form["purpose"] == "batch"
         return web.json_response(self.file(form["file"].file.read()))
@@ -71,7 +74,11 @@ class BatchServer:
                "completion_window": "24h", "status": "in_progress"}  # fmt: skip
         self.jobs[job["id"]] = job
         self.log.write(json.dumps({"job": job["id"]}) + "\n")
-        if self.args.refuse_jobs:
+        n = len(self.files[body["input_file_id"]].splitlines())
+        if n > self.args.most:
+            errors = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
+            job |= {"status": "failed", "errors": {"object": "list", "data": errors}}
+        elif self.args.refuse_jobs:
             errors = [{"code": "x", "message": self.args.refuse_jobs}]
             job |= {"status": "failed", "errors": {"object": "list", "data": errors}}
         else:
@@ -81,7 +88,7 @@ class BatchServer:
     def finish(self, job: dict) -> None:
         """Answer a job's requests; of the first job only half, if it is to expire."""
         lines = [json.loads(line) for line in self.files[job["input_file_id"]].splitlines()]
-        expires = self.args.expire and len(self.jobs) == 1
+        expires = (self.args.expire or self.args.cancel) and len(self.jobs) == 1
         answered, failed = [], []
         for n, line in enumerate(lines):
             if expires and n >= len(lines) // 2:
@@ -94,11 +101,12 @@ class BatchServer:
                 failed.append(self.line(line, (500, {"error": {"message": "broken"}}), None))
             else:
                 answered.append(self.line(line, (200, self.answer(line["body"])), None))
-        job["status"] = "expired" if expires else "completed"
+        ended = "cancelled" if self.args.cancel else "expired"
+        job["status"] = ended if expires else "completed"
         job["request_counts"] = {"total": len(lines), "completed": len(answered),
                                  "failed": len(failed)}  # fmt: skip
         for name, each in (("output_file_id", answered), ("error_file_id", failed)):
-            if each:
+            if each and not self.args.unnamed:
                 self.random.shuffle(each)
                 content = "".join(json.dumps(line) + "\n" for line in each)
                 job[name] = self.file(content.encode())["id"]
@@ -120,6 +128,9 @@ class BatchServer:
         }  # fmt: skip
 
     async def job(self, request: web.Request) -> web.Response:
+        if self.args.page:
+            self.args.page = False
+            return web.Response(text="<html>502</html>", content_type="text/html")
         job = self.jobs.get(request.match_info["id"])
         if job is None:
             error = {"message": "No batch found"}
@@ -158,6 +169,11 @@ def main() -> None:
     parser.add_argument("--renamed", action="store_true", help="max_tokens is refused")
     parser.add_argument("--short", action="store_true", help="the first file lacks its last line")
     parser.add_argument("--always-short", action="store_true", help="so do all files")
+    parser.add_argument("--cancel", action="store_true", help="the first job is cancelled then")
+    parser.add_argument("--unnamed", action="store_true", help="no file of answers is named")
+    parser.add_argument("--page", action="store_true", help="one reply is a page of a gateway")
+    parser.add_argument("--refuse-upload", action="store_true", help="the first file is refused")
+    parser.add_argument("--most", type=int, default=10**9, help="requests that a job may have")
     parser.add_argument("--refuse-jobs", help="every job is refused for this reason")
     asyncio.run(serve(parser.parse_args()))
 

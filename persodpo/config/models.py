@@ -160,7 +160,10 @@ def _secret_name(value: Any, path: str = "") -> str | None:
     for name, inner in fields:
         inner_path = f"{path}.{name}".lstrip(".")
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(name)) or [""]
-        is_named = words[-1].lower() in _SECRET_WORDS and name not in _NO_SECRETS
+        # APIKey, api-key and API_KEY alike
+        letters = re.sub("[^a-z]", "", str(name).lower())
+        is_named = words[-1].lower() in _SECRET_WORDS or letters.endswith(("apikey", "apitoken"))
+        is_named = is_named and name not in _NO_SECRETS
         if is_named or (isinstance(inner, str) and _SECRET_VALUE.search(inner)):
             return inner_path
         if isinstance(inner, dict | list):

@@ -16,7 +16,7 @@ from persodpo import processes
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel, SampledModel, TransformersModel
 from persodpo.errors import UserError
-from persodpo.generate.cache import AnswerCache
+from persodpo.generate.cache import AnswerCache, Entry
 from persodpo.generate.cost import Estimate, Price, estimate, read_price
 from persodpo.generate.reply import cut_or
 from persodpo.generate.request import Request, unique
@@ -106,9 +106,10 @@ def ask(
     cache = AnswerCache()
     # the other processes ask under the main one's lock, and wait for it in from_main
     with cache.asking(requests[0]) if processes.is_main() else contextlib.nullcontext():
-        known, missing, plan, price = processes.from_main(
+        kept, missing, plan, price = processes.from_main(
             lambda: _prepare(name, model, requests, params, cache, spent_usd)
         )
+        known = {key: entry.answer for key, entry in kept.items()}
         about = {r.key: id_ for r, id_ in zip(requests[::-1], prompt_ids[::-1], strict=True)}
         with Tally(plan, cache, price, params.max_cost_usd, about, known, spent_usd) as tally:
             if missing:
@@ -116,7 +117,10 @@ def ask(
             tally.combine()
     known |= tally.answers
     answers = [_with_cut_marked(known[request.key], request) for request in requests]
-    keys = [None if request.key in tally.uncached else request.key for request in requests]
+    entries = {key: entry.key for key, entry in kept.items()}
+    keys = [
+        None if each.key in tally.uncached else entries.get(each.key, each.key) for each in requests
+    ]
     return Asked(answers, keys, tally, price)
 
 
@@ -132,8 +136,8 @@ def estimate_requests(
     Raises:
         UserError: The model's price can't be found, or a cached answer is damaged.
     """
-    known, missing = _look_up(requests, cache) if cache else ({}, unique(requests))
-    return estimate(name, len(known) + len(missing), missing, _price(name, model, params))
+    kept, missing = _look_up(requests, cache) if cache else ({}, unique(requests))
+    return estimate(name, len(kept) + len(missing), missing, _price(name, model, params))
 
 
 def _prepare(
@@ -143,15 +147,15 @@ def _prepare(
     params: GenerateParams,
     cache: AnswerCache,
     spent_usd: float,
-) -> tuple[dict[str, Answer], list[Request], Estimate, Price | None]:
+) -> tuple[dict[str, Entry], list[Request], Estimate, Price | None]:
     """All that is settled before the first call: see `_look_up`, `estimate`, and the price."""
     price = _price(name, model, params)
-    known, missing = _look_up(requests, cache)
+    kept, missing = _look_up(requests, cache)
     if isinstance(model, OpenAIModel):
-        ServedModel(name, model).refuse_mixed(known.values())
-    plan = estimate(name, len(known) + len(missing), missing, price)
+        ServedModel(name, model).refuse_mixed(entry.answer for entry in kept.values())
+    plan = estimate(name, len(kept) + len(missing), missing, price)
     _check(plan, price, params, spent_usd)
-    return known, missing, plan, price
+    return kept, missing, plan, price
 
 
 def _with_cut_marked(answer: Answer, request: Request) -> Answer:
@@ -164,11 +168,11 @@ def _with_cut_marked(answer: Answer, request: Request) -> Answer:
 
 def _look_up(
     requests: Sequence[Request], cache: AnswerCache
-) -> tuple[dict[str, Answer], list[Request]]:
-    """The cached answers by key, and the requests without one, each once."""
-    found = [(request, cache.get(request)) for request in unique(requests)]
-    known = {request.key: answer for request, answer in found if answer is not None}
-    return known, [request for request, answer in found if answer is None]
+) -> tuple[dict[str, Entry], list[Request]]:
+    """The cached answers by their requests' keys, and the requests without one, each once."""
+    found = [(request, cache.find(request)) for request in unique(requests)]
+    kept = {request.key: entry for request, entry in found if entry is not None}
+    return kept, [request for request, entry in found if entry is None]
 
 
 def _price(name: str, model: SampledModel, params: GenerateParams) -> Price | None:

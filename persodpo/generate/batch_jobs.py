@@ -5,17 +5,21 @@ kept. The server's job is found again by the file that was uploaded for it, whos
 before the job is made; so no kill can have the same requests answered, and paid, twice.
 """
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from persodpo.config.models import OpenAIModel
 from persodpo.errors import UserError
+from persodpo.generate.call import call_arguments
 from persodpo.generate.request import Request
 from persodpo.records import Row, read_rows, write_rows
 from persodpo.runner import cache_folder
 
+ENDPOINT: Final = "/v1/chat/completions"
 # What OpenAI takes in one job, by its guide to the Batch API 50,000 requests and 200 MB; with a
 # reserve.
 MOST_REQUESTS = 50_000
@@ -70,6 +74,8 @@ def open_jobs(model: OpenAIModel) -> list[BatchJob]:
         try:
             (job,) = read_rows(path, BatchJob)
         except (UserError, ValueError) as error:
+            if not path.exists():  # another process has just fetched its answers
+                continue
             raise UserError(
                 f"{path}: it names a batch job that is on its way, and can't be read; look up your "
                 "jobs at the server, and remove the file once you have cancelled this one."
@@ -80,18 +86,36 @@ def open_jobs(model: OpenAIModel) -> list[BatchJob]:
     return jobs
 
 
-def new_jobs(requests: Sequence[Request], limit_name: str) -> Iterator[BatchJob]:
-    """Cut requests into jobs as large as a server takes, each written down."""
+def new_jobs(
+    requests: Sequence[Request], limit_name: str, most_requests: int | None = None
+) -> Iterator[BatchJob]:
+    """Cut requests into jobs as large as a server takes, each written down.
+
+    Args:
+        requests: What is asked.
+        limit_name: How the limit on tokens is called.
+        most_requests: Of one job; None for as many as OpenAI takes.
+    """
     left = iter(requests)
-    while chunk := tuple(islice(_up_to(left, MOST_BYTES), MOST_REQUESTS)):
+    while chunk := tuple(
+        islice(_up_to(left, MOST_BYTES, limit_name), most_requests or MOST_REQUESTS)
+    ):
         yield BatchJob(name=uuid.uuid4().hex, requests=chunk, limit_name=limit_name).save()
 
 
-def _up_to(requests: Iterator[Request], most_bytes: int) -> Iterator[Request]:
+def _up_to(requests: Iterator[Request], most_bytes: int, limit_name: str) -> Iterator[Request]:
     """Requests until they are so large together; at least one."""
     size = 0
     for request in requests:
         yield request
-        size += len(request.model_dump_json())
+        size += len(request_line(request, limit_name))
         if size >= most_bytes:
             return
+
+
+def request_line(request: Request, limit_name: str) -> bytes:
+    """A request in the file that is uploaded."""
+    body = call_arguments(request, limit_name)
+    body |= body.pop("extra_body", None) or {}
+    line = {"custom_id": request.key, "method": "POST", "url": ENDPOINT, "body": body}
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"

@@ -35,8 +35,8 @@ from persodpo.runner import cache_folder
 _KEY_FIRST = re.compile(rb'\{"key":"([0-9a-f]{64})"')
 # In a text, quotation marks have a backslash before them.
 _MAX_TOKENS = re.compile(rb'"max_tokens": ?(\d+)')
-# How an answer ends that no limit has cut.
-_ENDED: tuple[FinishReason, ...] = ("json", "stop")
+# How an answer ends that no limit has cut, even if the server didn't count its tokens.
+_ENDED: tuple[FinishReason, ...] = ("json", "stop", "refusal", "content_filter")
 
 
 class Entry(Row):
@@ -92,24 +92,29 @@ class AnswerCache:
                 offset += len(line)
 
     def get(self, request: Request) -> Answer | None:
-        """The answer to a request, or None if it has none yet.
+        """The answer to a request, or None if it has none yet; see `find`."""
+        found = self.find(request)
+        return found and found.answer
 
-        It may have been given under another limit on tokens, if that changed nothing.
+    def find(self, request: Request) -> Entry | None:
+        """The entry that answers a request, or None if there is none yet.
+
+        It may be that of a request with another limit on tokens, if that changed nothing.
 
         Raises:
             UserError: The request's entry is damaged or holds another request.
         """
-        answer = self._get(request)
-        if answer is not None:
-            return answer
+        entry = self._get(request)
+        if entry is not None:
+            return entry
         for limit in sorted(self._limits - {request.max_tokens}):
-            answer = self._get(request.model_copy(update={"max_tokens": limit}))
-            if answer is not None and _ended_below(answer, limit, request.max_tokens):
-                return answer
+            entry = self._get(request.model_copy(update={"max_tokens": limit}))
+            if entry is not None and _ended_below(entry.answer, limit, request.max_tokens):
+                return entry
         return None
 
-    def _get(self, request: Request) -> Answer | None:
-        """The answer to this very request."""
+    def _get(self, request: Request) -> Entry | None:
+        """The entry of this very request."""
         entry = self._read(request.key)
         if isinstance(entry, Damaged):
             self._index()  # another process may have pruned, and so moved, what was there
@@ -120,7 +125,7 @@ class AnswerCache:
                 f"({entry.reason}); run python -m persodpo cache prune --damaged --yes, and it is "
                 "asked again."
             )
-        return entry.answer if entry else None
+        return entry
 
     def _read(self, key: str) -> Entry | Damaged | None:
         """The entry of a key; damaged if another entry stands where it was."""
@@ -226,8 +231,8 @@ def _ended_below(answer: Answer, limit: int, other: int) -> bool:
     """Whether an answer given under one limit would have been the same under another one."""
     tokens = answer.completion_tokens
     if tokens is None:  # the server didn't count
-        tokens = limit - 1
-    return answer.finish_reason in _ENDED and tokens < min(limit, other)
+        return answer.finish_reason in _ENDED and limit <= other
+    return answer.finish_reason != "length" and tokens < min(limit, other)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

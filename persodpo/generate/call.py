@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from persodpo.errors import UserError
 from persodpo.generate.faults import redact
@@ -13,6 +14,11 @@ SHORTEST_KEY = 8
 # The limit on tokens has two names. The first is known to nearly every server, but refused by
 # OpenAI's newer models, which say so. Others pass over the second, and would write without end.
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+
+
+def limit_name_of(base_url: str) -> str:
+    """How a server calls the limit on tokens, until it says that it calls it otherwise."""
+    return LIMIT_NAMES[urlsplit(base_url).hostname == "api.openai.com"]
 
 
 def read_key(name: str, variable: str | None) -> str | None:

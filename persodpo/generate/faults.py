@@ -2,6 +2,7 @@
 
 import contextlib
 import email.utils
+import json
 import math
 import re
 import time
@@ -72,7 +73,7 @@ def as_call_error(error: Exception, secret: str | None) -> CallError | None:
             text = redact(_text(error), secret)
             code = f"{error.code or ''} {error.type or ''}".strip()
             return from_status(error.status_code, code, text, retry_after)
-        case openai.APIError():
+        case openai.APIError() | json.JSONDecodeError():
             return CallError("malformed", "the server's reply isn't JSON", transient=True)
         case _:
             return None
@@ -124,6 +125,8 @@ def from_status(
             return CallError("refused", message, fatal=True, at_address=True)
         case 401 | 402 | 403:
             return CallError("refused", message, fatal=True)
+        case 400 if _API_KEY_REFUSED.search(about):
+            return CallError("refused", message, fatal=True)
         case _:
             return CallError("refused", message)
 
@@ -154,9 +157,14 @@ _ACCOUNT_EMPTY = re.compile(
     r"|credit balance",
     re.IGNORECASE,
 )
+_API_KEY_REFUSED = re.compile(
+    r"(invalid|incorrect|missing|wrong|expired|no)[ _]api[ _-]?key"
+    r"|api[ _-]?key[ _](is[ _])?(not[ _]valid|invalid|incorrect|missing|wrong|expired)",
+    re.IGNORECASE,
+)
 _KEY_REFUSED = re.compile(
-    r"(invalid|incorrect|missing|wrong)[ _](api[ _-]?)?(key|token)|no api[ _-]?key|unauthori[sz]ed"
-    r"|authentication|permission[ _]denied",
+    _API_KEY_REFUSED.pattern + r"|(invalid|incorrect|missing|wrong)[ _](key|token)"
+    r"|unauthori[sz]ed|authentication|permission[ _]denied",
     re.IGNORECASE,
 )
 _PROMPT_REFUSED = re.compile(

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from persodpo import processes
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import TransformersModel
+from persodpo.errors import UserError
 from persodpo.generate.batch import PendingPrompt, answer_batch, decoding_settings
 from persodpo.generate.request import LOCAL_VERSION, Request, chat
 from persodpo.generate.tally import Tally
@@ -120,7 +121,7 @@ def answer_requests(
         store: Called with each request and its answer, batch by batch.
 
     Raises:
-        UserError: Nothing tells where the model's answers end.
+        UserError: Nothing tells where the model's answers end, or there isn't even room for one.
     """
     weights.eval()
     # in place of the checkpoint's own, from which generate() would take what is left open
@@ -147,6 +148,14 @@ def answer_requests(
                 store(prompt.request, answer)
             del pending[:size]
 
-    find_executable_batch_size(
-        answer_pending, starting_batch_size=batch_size, reduce_batch_size_fn=halve
-    )()
+    try:
+        find_executable_batch_size(
+            answer_pending, starting_batch_size=batch_size, reduce_batch_size_fn=halve
+        )()
+    except RuntimeError as error:
+        if "No executable batch size" not in str(error):  # accelerate's words
+            raise
+        raise UserError(
+            "there isn't enough memory to answer a single prompt; take a smaller model, a lower "
+            "max_tokens, or generate.dtype bfloat16 in params.yaml."
+        ) from error

@@ -12,7 +12,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
 
 import openai
 from tenacity import (
@@ -26,7 +27,14 @@ from persodpo import processes
 from persodpo.config.generate import GenerateParams
 from persodpo.config.models import OpenAIModel
 from persodpo.errors import UserError
-from persodpo.generate.call import LIMIT_NAMES, call_arguments, read_key, without_secret
+from persodpo.generate.batch_jobs import open_jobs
+from persodpo.generate.call import (
+    LIMIT_NAMES,
+    call_arguments,
+    limit_name_of,
+    read_key,
+    without_secret,
+)
 from persodpo.generate.cost import estimate_tokens
 from persodpo.generate.faults import CallError, as_call_error
 from persodpo.generate.limits import RateLimits
@@ -66,7 +74,7 @@ class OpenAICaller:
         self.model = model
         self.params = params
         self.secret: str | None = None
-        self.limit_name = LIMIT_NAMES[0]
+        self.limit_name = limit_name_of(model.base_url)
         """How this server calls the limit on tokens, as far as it has said."""
         self.served = ServedModel(name, model)
         self.failures_in_a_row = 0
@@ -127,6 +135,7 @@ class OpenAICaller:
             )
 
     async def _answer_all(self, requests: Sequence[Request], tally: Tally) -> None:
+        self._refuse_handed_in(requests)
         model = self.model
         tokens = [estimate_tokens(request) + request.max_tokens for request in requests]
         limits = RateLimits(
@@ -139,6 +148,18 @@ class OpenAICaller:
         async with self._client() as client, asyncio.TaskGroup() as group:
             for _ in range(min(model.concurrency, len(requests))):
                 group.create_task(self._run_connection(client, limits, pending, tally))
+
+    def _refuse_handed_in(self, requests: Sequence[Request]) -> None:
+        """Refuse to pay for what a batch job that is on its way answers."""
+        wanted = {request.key_without_limit for request in requests}
+        for job in open_jobs(self.model):
+            asked = {request.key_without_limit for request in job.requests}
+            if job.input_file_id is not None and wanted & asked:
+                raise UserError(
+                    f"models.{self.name}: {len(wanted & asked)} of its requests are in a batch job "
+                    f"that is on its way; set models.{self.name}.mode to batch, and its answers "
+                    f"are fetched, or cancel it at the server and remove {job.path}."
+                )
 
     def _client(self) -> openai.AsyncOpenAI:
         """The official client, with the account's key.
@@ -181,8 +202,7 @@ class OpenAICaller:
             else:
                 self.failures_in_a_row = 0
                 tally.store(request, answer)
-                another = self.served.add(answer)
-                self.ended = self.ended or another or tally.over_budget()
+                self._end(self.served.add(answer) or tally.over_budget())
             if self.ended:
                 self._stop.set()
                 return
@@ -209,10 +229,17 @@ class OpenAICaller:
         granted = False
         while not self.ended and not granted:
             await self._pause(self.not_before - loop.time())
-            await limits.wait(tokens)
+            await self._unless_ended(limits.wait(tokens))
             granted = loop.time() >= self.not_before  # unless the server has asked meanwhile
         if self.ended:
             raise RunEndedError
+
+    async def _unless_ended(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Wait for something, but not longer than the run lasts."""
+        tasks = [asyncio.ensure_future(each) for each in (waiting, self._stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
     async def _attempt(
         self,
@@ -264,14 +291,15 @@ class OpenAICaller:
         reason = self._with_hint(failure)
         if failure.fatal:
             tally.fail(request, reason)
-            self.ended = reason
-        elif failure.kind in ("refused", "content_filter"):
+            self._end(reason)
+        # a server that says nothing to a prompt, however often, won't take it
+        elif failure.kind in ("refused", "content_filter", "empty"):
             kind: FinishReason = "refused"
             if failure.kind == "content_filter":
                 kind = "content_filter"
             tally.refuse(request, Answer(raw="", finish_reason=kind, error=reason))
             if tally.refused > self.params.max_refused:
-                self.ended = (
+                self._end(
                     f"{tally.refused} prompts were refused, more than generate.max_refused = "
                     f"{self.params.max_refused}, the last one because {reason}"
                 )
@@ -279,10 +307,14 @@ class OpenAICaller:
             tally.fail(request, reason)
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                self.ended = (
+                self._end(
                     f"{MAX_FAILURES_IN_A_ROW} requests in a row failed, the last one because "
                     f"{reason}"
                 )
+
+    def _end(self, reason: str | None) -> None:
+        """End the run for a reason, if there is one; the first one is told."""
+        self.ended = self.ended or reason
 
     def _with_hint(self, failure: CallError) -> str:
         """The reason, and what the address may lack."""

@@ -6,17 +6,24 @@ handed in again, in a job of its own.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import openai
 from openai.types import Batch
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential
 
 from persodpo.errors import UserError
-from persodpo.generate.batch_jobs import BatchJob, new_jobs, open_jobs
-from persodpo.generate.call import call_arguments, without_secret
+from persodpo.generate.batch_jobs import (
+    ENDPOINT,
+    MOST_REQUESTS,
+    BatchJob,
+    new_jobs,
+    open_jobs,
+    request_line,
+)
+from persodpo.generate.call import without_secret
 from persodpo.generate.faults import CallError, as_call_error, from_status, redact
 from persodpo.generate.remote import OpenAICaller
 from persodpo.generate.reply import decode, read_answer
@@ -24,7 +31,6 @@ from persodpo.generate.request import Request
 from persodpo.generate.tally import Tally
 from persodpo.records import Answer
 
-ENDPOINT: Final = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 # A job's state is looked up after so many seconds, then after twice as many, up to the most.
 POLL_SECONDS, MOST_POLL_SECONDS = 1, 60
@@ -36,105 +42,184 @@ Outcome = Answer | CallError
 class OpenAIBatchCaller(OpenAICaller):
     """Asks one model behind a server in batch jobs; see `OpenAICaller`."""
 
+    most_requests: int | None = None
+    """Of a job, where the server has refused larger ones; jobs then go one after the other."""
+
     async def _answer_all(self, requests: Sequence[Request], tally: Tally) -> None:
         """Fetch what is on its way, hand in the rest, and again what stays unanswered."""
-        missing = {request.key: request for request in requests}
+        left = {request.key: request for request in requests}
         failures: dict[str, CallError] = {}
         async with self._client() as client:
             try:
-                for _ in range(self.model.attempts):
-                    failures = await self._round(client, missing, tally)
-                    missing = {key: missing[key] for key in failures}
-                    if self.ended or not missing:
-                        break
+                earlier = await self._known_jobs(client, tally)
+                attempts = 0
+                while left and not self.ended and attempts < self.model.attempts:
+                    learnt = self.limit_name, self.most_requests
+                    failures = await self._round(client, left, earlier, tally)
+                    left = {key: each for key, each in left.items() if key not in tally.answers}
+                    # what earlier runs have handed in, or what only told what this server takes, is
+                    # no attempt of this run
+                    attempts += not earlier and learnt == (self.limit_name, self.most_requests)
+                    earlier = []
             except CallError as failure:
-                self.ended = (
+                self._end(
                     f"{self._with_hint(failure)}; batch jobs that are on their way are fetched by "
                     "the next run"
                 )
-        for key, request in missing.items():
+        for key, request in left.items():
             if key in failures:
                 self._record_failure(request, failures[key], tally)
 
+    async def _known_jobs(self, client: openai.AsyncOpenAI, tally: Tally) -> list[BatchJob]:
+        """The jobs that earlier runs have handed in.
+
+        One that never reached the server is forgotten: what it asks may not be wanted any more, and
+        isn't in this run's estimate.
+        """
+        jobs = []
+        for job in open_jobs(self.model):
+            known = job
+            if job.job_id is None and job.input_file_id is not None:
+                made = await self._call(partial(self._find_job, client, job.input_file_id), tally)
+                known = job.save(job_id=made.id) if made else job
+            if known.job_id is None:
+                known.discard()
+            else:
+                jobs.append(known)
+        return jobs
+
     async def _round(
-        self, client: openai.AsyncOpenAI, missing: Mapping[str, Request], tally: Tally
+        self,
+        client: openai.AsyncOpenAI,
+        missing: Mapping[str, Request],
+        earlier: Sequence[BatchJob],
+        tally: Tally,
     ) -> dict[str, CallError]:
-        """Let each missing request be answered once.
+        """Let each missing request be answered once, in an earlier job or a new one.
+
+        What an earlier job asks under another limit on tokens waits for its answer, which may do.
 
         Returns:
             Why requests are to be asked again, by their keys.
         """
-        jobs = open_jobs(self.model)
-        on_their_way = {request.key for job in jobs for request in job.requests}
-        new = [request for key, request in missing.items() if key not in on_their_way]
-        jobs += new_jobs(new, self.limit_name)
-        jobs = [await self._hand_in(client, job, tally) for job in jobs]
+        asked = {request.key_without_limit for job in earlier for request in job.requests}
+        new = [each for each in missing.values() if each.key_without_limit not in asked]
+        jobs = [*earlier, *new_jobs(new, self.limit_name, self.most_requests)]
+        if self.most_requests is None:  # else one after the other
+            jobs = [await self._hand_in(client, job, tally) for job in jobs]
         again: dict[str, CallError] = {}
         for job in jobs:
-            outcomes = await self._outcomes(client, job, tally)
-            for request in job.requests:
-                failure = self._keep(request, outcomes.get(request.key), job, tally)
-                if failure is not None and request.key in missing:
-                    again[request.key] = failure
-            job.discard()
+            again |= await self._collect(client, job, tally)
+        for request in missing.values():
+            if request.key_without_limit in asked and request.key not in tally.answers:
+                answer = tally.cache.get(request)
+                if answer is not None:
+                    tally.reuse(request, answer)
         return again
 
     async def _hand_in(self, client: openai.AsyncOpenAI, job: BatchJob, tally: Tally) -> BatchJob:
         """Upload a job's requests and make the server's job, unless that has been done."""
         if job.input_file_id is None:
-            content = b"".join(_line(request, job.limit_name) for request in job.requests)
+            content = b"".join(request_line(each, job.limit_name) for each in job.requests)
             uploaded = await self._call(
                 lambda: client.files.create(file=(f"{job.name}.jsonl", content), purpose="batch"),
                 tally,
             )
             job = job.save(input_file_id=uploaded.id)
         if job.job_id is None:
-            made = await self._call(lambda: self._make_job(client, job), tally)
+            assert job.input_file_id is not None
+            made = await self._call(partial(self._make_job, client, job.input_file_id), tally)
             job = job.save(job_id=made.id)
         return job
 
-    @staticmethod
-    async def _make_job(client: openai.AsyncOpenAI, job: BatchJob) -> Batch:
-        """The server's job of an uploaded file: the one that an earlier attempt has made, if any.
-
-        An attempt whose reply was lost may have made it all the same.
-        """
-        assert job.input_file_id is not None
-        async for made in client.batches.list(limit=100):
-            if made.input_file_id == job.input_file_id:
-                return made
-        return await client.batches.create(
-            input_file_id=job.input_file_id, endpoint=ENDPOINT, completion_window="24h"
+    async def _make_job(self, client: openai.AsyncOpenAI, file_id: str) -> Batch:
+        """The server's job of an uploaded file, which an attempt without a reply may have made."""
+        return await self._find_job(client, file_id) or await client.batches.create(
+            input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h"
         )
+
+    @staticmethod
+    async def _find_job(client: openai.AsyncOpenAI, file_id: str) -> Batch | None:
+        """The server's job of an uploaded file, if there is one."""
+        page = await client.batches.list(limit=100)
+        async for made in _parsed(page):
+            if made.input_file_id == file_id:
+                return made
+        return None
+
+    async def _collect(
+        self, client: openai.AsyncOpenAI, job: BatchJob, tally: Tally
+    ) -> dict[str, CallError]:
+        """Keep the answers of a job, which then is forgotten; why others are to be asked again."""
+        if job.input_file_id is None and len(job.requests) > (self.most_requests or MOST_REQUESTS):
+            job.discard()  # the server has just refused one as large; the next round cuts smaller
+            return {}
+        job = await self._hand_in(client, job, tally)
+        status, outcomes = await self._outcomes(client, job, tally)
+        again: dict[str, CallError] = {}
+        for request in job.requests:
+            failure = self._keep(request, outcomes.get(request.key), job, tally)
+            if failure is not None:
+                again[request.key] = failure
+        if status == "cancelled" and again:
+            self._end(
+                f"the batch job {job.job_id} was cancelled at the server; run the stage again to "
+                "have the rest asked"
+            )
+        job.discard()
+        return again
 
     async def _outcomes(
         self, client: openai.AsyncOpenAI, job: BatchJob, tally: Tally
-    ) -> dict[str, Outcome]:
-        """Wait until a job has ended, and fetch what it gave, by the requests' keys."""
+    ) -> tuple[str, dict[str, Outcome]]:
+        """Wait until a job has ended: how it has, and what it gave, by the requests' keys."""
         ended = await self._wait(client, job, tally)
-        if ended.status == "failed":
-            job.discard()  # nothing was asked
-            reasons = [error.message or "" for error in (ended.errors and ended.errors.data) or ()]
-            reason = " ".join(redact("; ".join(reasons), self.secret).split())[:300]
-            raise CallError("refused", f"the server refuses a batch job ({reason})", fatal=True)
+        if ended.status == "failed":  # nothing was asked
+            return ended.status, self._refused_job(ended, job)
         outcomes: dict[str, Outcome] = {}
         limits = {request.key: request.max_tokens for request in job.requests}
         answered = ended.request_counts.completed if ended.request_counts else 0
         for file_id, least in ((ended.error_file_id, 0), (ended.output_file_id, answered)):
-            for fields in await self._fetch(client, file_id, least, job, tally) if file_id else ():
+            if not file_id and not least:
+                continue
+            for fields in await self._fetch(client, file_id, least, job, tally):
                 key = str(fields.get("custom_id"))
                 if key in limits:
                     outcomes[key] = self._outcome(fields, limits[key])
-        return outcomes
+        return ended.status, outcomes
+
+    def _refused_job(self, ended: Batch, job: BatchJob) -> dict[str, Outcome]:
+        """What a job gave that the server has refused: it may take a smaller one.
+
+        Raises:
+            CallError: It takes none.
+        """
+        errors = [*((ended.errors and ended.errors.data) or ())]
+        reason = "; ".join(error.message or "" for error in errors)
+        reason = " ".join(redact(reason, self.secret).split())[:300]
+        codes = {error.code for error in errors}
+        if "token_limit_exceeded" in codes and len(job.requests) > 1:
+            half = len(job.requests) // 2
+            self.most_requests = min(self.most_requests or half, half)
+            failure = CallError("rate_limit", f"the server refuses a batch job ({reason})",
+                                transient=True)  # fmt: skip
+            return {request.key: failure for request in job.requests}
+        job.discard()
+        raise CallError("refused", f"the server refuses a batch job ({reason})", fatal=True)
 
     async def _fetch(
-        self, client: openai.AsyncOpenAI, file_id: str, least: int, job: BatchJob, tally: Tally
+        self,
+        client: openai.AsyncOpenAI,
+        file_id: str | None,
+        least: int,
+        job: BatchJob,
+        tally: Tally,
     ) -> list[Mapping[str, Any]]:
         """The lines of a file of answers, whole: what is missing there would be paid again.
 
         Args:
             client: The official client.
-            file_id: The server's name for the file.
+            file_id: The server's name for the file; None if it names none.
             least: The server says that it has so many lines.
             job: The job that it belongs to.
             tally: The count of the calls.
@@ -144,6 +229,8 @@ class OpenAIBatchCaller(OpenAICaller):
         """
 
         async def lines() -> list[Mapping[str, Any]]:
+            if not file_id:
+                raise CallError("malformed", f"the server names no file of its {least} answers")
             content = await client.files.content(file_id)
             found = [decode(line) for line in content.text.split("\n") if line.strip()]
             if len(found) < least:
@@ -211,13 +298,15 @@ class OpenAIBatchCaller(OpenAICaller):
         self, request: Request, outcome: Outcome | None, job: BatchJob, tally: Tally
     ) -> CallError | None:
         """Keep an answer; else say why to ask again, or record that it would be of no use."""
-        is_asked = request.key in tally.prompt_ids
+        # not by a run with other prompts, nor kept before
+        is_asked = request.key in tally.prompt_ids and not (
+            request.key in tally.known or request.key in tally.answers
+        )
         match outcome:
             case Answer() if is_asked:
                 tally.store(request, outcome)
-                another = self.served.add(outcome)
-                self.ended = self.ended or another or tally.over_budget()
-            case Answer():  # asked by a run with other prompts
+                self._end(self.served.add(outcome) or tally.over_budget())
+            case Answer():
                 tally.cache.put(request, outcome)
             case None:
                 tally.fault("server_error")
@@ -239,7 +328,7 @@ class OpenAIBatchCaller(OpenAICaller):
         async def once() -> T:
             await self._pause(self.not_before - asyncio.get_running_loop().time())
             try:
-                return await function()
+                return _parsed(await function())
             except Exception as error:
                 failure = as_call_error(error, self.secret)
                 if failure is None:
@@ -250,9 +339,12 @@ class OpenAIBatchCaller(OpenAICaller):
         return await self._attempts()(once)
 
 
-def _line(request: Request, limit_name: str) -> bytes:
-    """A request in the file that is uploaded."""
-    body = call_arguments(request, limit_name)
-    body |= body.pop("extra_body", None) or {}
-    line = {"custom_id": request.key, "method": "POST", "url": ENDPOINT, "body": body}
-    return json.dumps(line).encode() + b"\n"
+def _parsed(reply: T) -> T:
+    """A reply, which the client hands over as a text where it isn't JSON.
+
+    Raises:
+        CallError: It is such a text.
+    """
+    if isinstance(reply, str):
+        raise CallError("malformed", "the server's reply isn't JSON", transient=True)
+    return reply

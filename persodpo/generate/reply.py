@@ -16,8 +16,13 @@ from persodpo.records import Answer, FinishReason
 _REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(["stop", "eos", "eos_token", "end_turn", "stop_sequence"], "stop"),
     **dict.fromkeys(["length", "max_tokens", "max_output_tokens", "model_length"], "length"),
-    **dict.fromkeys(["content_filter", "safety"], "content_filter"),
+    **dict.fromkeys(
+        ["content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"],
+        "content_filter",
+    ),
 }
+# What they say of an answer that they broke off themselves.
+_BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "insufficient_system_resource")
 # The fields in which servers hand over a model's thoughts.
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
@@ -66,11 +71,15 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
     error = error or (fields.get("object") == "error" and fields)
     if error and not text:
         raise from_reply(error, secret)
-    if choices == []:
+    if not choices and "choices" in fields:
         raise CallError("empty", "the server's reply has no choices", transient=True)
     reason = str(choice.get("finish_reason")).lower()
-    if reason == "error":
-        raise CallError("server_error", "the server's reply holds an error", transient=True)
+    if reason in _BROKEN_OFF:
+        raise CallError(
+            "server_error", f"the server has broken the answer off ({reason})", transient=True
+        )
+    if message is None and _REASONS.get(reason) == "content_filter":
+        raise CallError("content_filter", f"the server blocks the answer ({reason})")
     if not isinstance(message, Mapping):
         raise CallError(
             "malformed",
@@ -79,7 +88,7 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
             at_address=True,
         )
     usage = _mapping(fields.get("usage"))
-    tokens = _count(usage.get("completion_tokens"))
+    tokens, prompt_tokens = _completion_tokens(usage), _count(usage.get("prompt_tokens"))
     refusal = _text(message.get("refusal"))
     finish_reason = cut_or(_REASONS.get(reason, "other"), tokens, max_tokens)
     if refusal:
@@ -91,7 +100,7 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
         thoughts=thoughts,
         finish_reason=finish_reason,
         seconds=seconds,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
+        prompt_tokens=prompt_tokens,
         completion_tokens=tokens,
         reasoning_tokens=_count(
             _mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
@@ -99,6 +108,15 @@ def _read(fields: Mapping[str, Any], seconds: float, max_tokens: int, secret: st
         served_model=_name(fields.get("model")),
         system_fingerprint=_name(fields.get("system_fingerprint")),
     )
+
+
+def _completion_tokens(usage: Mapping[str, Any]) -> int | None:
+    """The tokens of an answer with its thoughts, which some servers count in the total alone."""
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    prompt, completion, total = (_count(usage.get(name)) for name in names)
+    if prompt is None or total is None:
+        return completion
+    return max(completion or 0, total - prompt)
 
 
 def cut_or(reason: FinishReason, tokens: int | None, max_tokens: int) -> FinishReason:

@@ -87,6 +87,11 @@ class Request(Row):
                 del fields[name]
         return _sha256(fields)
 
+    @cached_property
+    def key_without_limit(self) -> str:
+        """The same for all requests that differ in the limit on tokens alone."""
+        return self.model_copy(update={"max_tokens": 1}).key
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed request, checked anew; pydantic's own copy would keep the old key."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}

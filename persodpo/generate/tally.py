@@ -91,6 +91,11 @@ class Tally:
         self.bar.update()
         self._show()
 
+    def reuse(self, request: Request, answer: Answer) -> None:
+        """Take an answer that the cache has got meanwhile, and that this run hasn't paid."""
+        self.answers[request.key] = answer
+        self.bar.update()
+
     def combine(self) -> None:
         """Take over what the other processes have counted, so that all end with the same."""
         own = len(self.answers)
@@ -177,7 +182,8 @@ def generation_metrics(
     Returns:
         `prompts`, `responses`, `failure_ratio` (share outside the contract), `cut_ratio` (share
         cut at the most tokens), `contract` and `finish_reasons` (counts), `prompt_tokens`,
-        `completion_tokens`, `cost_usd` of all responses whenever they were made,
+        `completion_tokens`, `cost_usd` of all responses whenever they were made (None if the
+        server didn't count the tokens of some),
         `seconds_per_response` (median); and of this run `requests`, `cache_hits`,
         `calls`, `faults` (attempts without an answer, by kind) and `spent_usd`.
     """
@@ -185,6 +191,9 @@ def generation_metrics(
     seconds = table["seconds"].astype(float).median()
     paid = table.drop_duplicates("request_key")  # the same request is made once
     prompt_tokens, completion_tokens = paid["prompt_tokens"].sum(), paid["completion_tokens"].sum()
+    cost: float | None = price.cost(prompt_tokens, completion_tokens) if price else 0.0
+    if price and paid[["prompt_tokens", "completion_tokens"]].isna().any(axis=None):
+        cost = None
     return {
         "prompts": int(table["id"].nunique()),
         "responses": len(table),
@@ -194,7 +203,7 @@ def generation_metrics(
         "finish_reasons": table["finish_reason"].value_counts().sort_index().to_dict(),
         "prompt_tokens": int(prompt_tokens),
         "completion_tokens": int(completion_tokens),
-        "cost_usd": price.cost(prompt_tokens, completion_tokens) if price else 0.0,
+        "cost_usd": cost,
         "seconds_per_response": None if pd.isna(seconds) else float(seconds),
         "requests": tally.plan.requests if tally else 0,
         "cache_hits": tally.plan.cached if tally else 0,

@@ -119,7 +119,10 @@ def test_a_kill_at_the_worst_moment(tmp_path, log, moment):
         assert process.wait() == -9, process.communicate()[0]
         assert len(jobs_on_disk(w)) == 1
         w.run()
-    check_all(w, log, 20) if moment != "kept" else None
+    if moment != "kept":
+        check_all(w, log, 20)
+    else:  # what was kept before isn't counted again
+        assert w.metrics()["calls"] == w.metrics()["spent_usd"] == 0
     assert set(answered(log).values()) == {1}
     assert jobs_made(log) == 1
 
@@ -133,6 +136,8 @@ def test_a_kill_at_the_worst_moment(tmp_path, log, moment):
         ("renamed", 2, "max_completion_tokens"),
         # a file that ends behind a whole line, too early, is fetched again, and nothing asked again
         ("short", 1, "max_tokens"),
+        # a gateway's page in the place of a reply is no reply
+        ("page", 1, "max_tokens"),
     ],
 )
 def test_what_is_left_is_asked_once_more(tmp_path, log, behaviour, jobs, limit_name):
@@ -155,18 +160,90 @@ def test_a_file_that_stays_short_is_reported_and_nothing_is_paid_again(tmp_path,
     assert jobs_made(log) == 1
 
 
+def kill_on_its_way(w, log):
+    """Run until the server has a job."""
+    process = w.start(python=w.python())
+    while not jobs_made(log):
+        time.sleep(0.02)
+    time.sleep(0.5)  # until it is written down
+    process.kill()
+    process.wait()
+
+
 def test_more_prompts_while_a_job_is_on_its_way(tmp_path, log):
     with batch_server(log, seconds=4) as url:
         w = workspace(tmp_path, url, 10)
-        process = w.start(python=w.python())
-        while not jobs_made(log):
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
+        kill_on_its_way(w, log)
         w.set_prompts(15)
         w.run()
     check_all(w, log, 15)
     assert jobs_made(log) == 2
+
+
+def test_a_higher_cap_while_a_job_is_on_its_way(tmp_path, log):
+    with batch_server(log, seconds=4) as url:
+        w = workspace(tmp_path, url, 10)
+        kill_on_its_way(w, log)
+        w.params["generate"]["max_tokens"] += 50
+        w.write()
+        w.run()
+    check_all(w, log, 10)
+    assert jobs_made(log) == 1
+    assert w.metrics()["calls"] == 0
+
+
+def test_the_live_mode_asks_nothing_that_is_on_its_way(tmp_path, log):
+    with batch_server(log, seconds=4) as url:
+        w = workspace(tmp_path, url, 10)
+        kill_on_its_way(w, log)
+        w.params["models"]["remote"]["mode"] = "live"
+        w.write()
+        output = w.run(fails=True)
+        (file,) = jobs_on_disk(w)
+        assert "models.remote: 10 of its requests are in a batch job that is on its way" in output
+        assert file.name in output
+        w.params["models"]["remote"]["mode"] = "batch"
+        w.write()
+        w.run()
+    check_all(w, log, 10)
+
+
+def test_a_job_that_never_reached_the_server_is_forgotten(tmp_path, log):
+    with batch_server(log, refuse_upload=True) as url:
+        w = workspace(tmp_path, url, 10)
+        assert "too large" in w.run(fails=True)
+        assert len(jobs_on_disk(w)) == 1
+        w.set_prompts(4)
+        w.run()
+    check_all(w, log, 4)
+
+
+def test_a_cancelled_job_is_not_handed_in_again_by_itself(tmp_path, log):
+    with batch_server(log, cancel=True) as url:
+        w = workspace(tmp_path, url, 20)
+        output = w.run(fails=True)
+        assert "the batch job batch-0 was cancelled at the server; run the stage again" in output
+        assert (jobs_made(log), len(answered(log))) == (1, 10)
+        w.run()
+    check_all(w, log, 20)
+    assert jobs_made(log) == 2
+
+
+def test_answers_whose_file_is_not_named_are_not_paid_again(tmp_path, log):
+    with batch_server(log, unnamed=True) as url:
+        w = workspace(tmp_path, url, 5)
+        for _ in range(2):
+            assert "(the server names no file of its 5 answers)" in w.run(fails=True)
+            assert len(jobs_on_disk(w)) == 1
+    assert jobs_made(log) == 1
+
+
+def test_a_server_that_takes_small_jobs_only(tmp_path, log):
+    with batch_server(log, most=8) as url:
+        w = workspace(tmp_path, url, 20, attempts=1)
+        w.run()
+    check_all(w, log, 20)
+    assert jobs_made(log) == 6  # of 20, then 10, then 4 of 5
 
 
 def test_what_the_server_refuses_is_said(tmp_path, log):
@@ -180,11 +257,7 @@ def test_what_the_server_refuses_is_said(tmp_path, log):
 def test_a_job_of_another_account_is_reported(tmp_path, log):
     with batch_server(log, seconds=60) as url:
         w = workspace(tmp_path, url, 3)
-        process = w.start(python=w.python())
-        while not jobs_made(log):
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
+        kill_on_its_way(w, log)
     (file,) = jobs_on_disk(w)
     with batch_server(tmp_path / "other.jsonl") as other:
         file.write_text(file.read_text().replace(url, other))
@@ -222,11 +295,13 @@ def test_jobs_are_as_large_as_a_server_takes(tmp_path, monkeypatch, generate):
     jobs = list(new_jobs(requests, "max_tokens"))
     assert [len(job.requests) for job in jobs] == [4, 4, 2]
     assert [each for job in jobs for each in job.requests] == requests
-    monkeypatch.setattr(batch_jobs, "MOST_BYTES", 3 * len(requests[0].model_dump_json()))
+    assert [len(job.requests) for job in new_jobs(requests, "max_tokens", 7)] == [7, 3]
+    size = len(batch_jobs.request_line(requests[0], "max_tokens"))
+    monkeypatch.setattr(batch_jobs, "MOST_BYTES", 3 * size)
     assert [len(job.requests) for job in new_jobs(requests, "max_tokens")] == [3, 3, 3, 1]
     assert list(new_jobs([], "max_tokens")) == []
     model = openai_model(base_url=requests[0].base_url)
-    assert len(open_jobs(model)) == 7
+    assert len(open_jobs(model)) == 9
     assert open_jobs(openai_model(model="another")) == []
     (tmp_path / ".cache/batch_jobs/x.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match="names a batch job"):
