@@ -136,6 +136,11 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("models.x", OPENAI | {"extra_body": {"a": f"Bearer {SECRET}"}}, "a looks like a secret"),
         (
             "models.x",
+            OPENAI | {"extra_body": {"APIKey": "x"}},
+            "APIKey looks like a secret",
+        ),
+        (
+            "models.x",
             OPENAI | {"extra_body": {"user_token": "x"}},
             "user_token looks like a secret",
         ),

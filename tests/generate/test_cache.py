@@ -60,12 +60,13 @@ def test_another_limit_asks_again_only_where_it_may_matter(
     found = AnswerCache(folder).get(new)
     if old == new:
         assert found == given_
-    elif reason in ("json", "stop"):
-        # what isn't counted had at most as many tokens as were allowed
-        most = limits[0] - 1 if tokens is None else tokens
-        assert (found == given_) == (most < min(limits))
-    else:
-        assert found is None
+    elif tokens is not None:
+        assert (found == given_) == (reason != "length" and tokens < min(limits))
+    else:  # what isn't counted had at most as many tokens as were allowed
+        ended = reason in ("json", "stop", "refusal", "content_filter")
+        assert (found == given_) == (ended and limits[0] < limits[1])
+    if found:
+        assert AnswerCache(folder).find(new).key == old.key
 
 
 def test_ordinary_tools_can_read_it(tmp_path, requests):

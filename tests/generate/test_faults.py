@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persodpo.generate.faults import CallError, read_retry_after
+from persodpo.generate.faults import CallError, from_status, read_retry_after
 from persodpo.generate.reply import read_answer
 
 json_values = st.recursive(
@@ -28,6 +28,19 @@ def test_whatever_a_server_replies_is_an_answer_or_a_fault(value):
         assert error.transient
     else:
         answer.model_dump_json().encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "fatal"),
+    [
+        ("API key not valid. Please pass a valid API key.", True),
+        ("Incorrect API key provided: x***y", True),
+        ("API_KEY_INVALID", True),
+        ("invalid token 'max_tokens'", False),
+    ],
+)
+def test_some_servers_refuse_a_key_with_status_400(text, fatal):
+    assert from_status(400, "", text).fatal == fatal
 
 
 @pytest.mark.parametrize(

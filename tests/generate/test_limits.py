@@ -1,13 +1,16 @@
 """Requests and tokens per minute, in simulated time."""
 
 import asyncio
+import contextlib
 
 import pytest
+from conftest import openai_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persodpo.errors import UserError
 from persodpo.generate.limits import RateLimits
+from persodpo.generate.remote import OpenAICaller, RunEndedError
 
 
 @given(st.integers(10, 100), st.lists(st.integers(50, 1000), min_size=5, max_size=60), st.data())
@@ -50,6 +53,26 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         if not self._ready and self._scheduled:
             self.now = max(self.now, self._scheduled[0]._when) + 1e-6  # or rounding stops it
         super()._run_once()
+
+
+def test_an_end_of_the_run_is_not_waited_out(generate):
+    """Fifteen connections at three requests a minute, when the first one ends the run."""
+    loop = SimulatedLoop()
+    caller = OpenAICaller("m", openai_model(), generate)
+
+    async def connection(limits):
+        with contextlib.suppress(RunEndedError):
+            await caller._wait_for_turn(limits, 1)
+            caller._end("a wrong key")
+            caller._stop.set()
+
+    async def run():
+        limits = RateLimits(3, None, 1, "models.m")
+        await asyncio.gather(*(connection(limits) for _ in range(15)))
+
+    loop.run_until_complete(run())
+    assert loop.time() < 20
+    loop.close()
 
 
 def test_a_limit_below_two_requests_is_refused():

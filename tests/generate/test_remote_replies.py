@@ -63,7 +63,7 @@ def reply(content="hi", finish_reason="stop", **message):
         (200, "<html>Log in, <key></html>", "isn't JSON"),
         (200, {"object": "error", "message": "<key>"}, "with an error in its reply (Bearer ***)"),
         (200, {"text": "<key>"}, "isn't of the chat API's form"),
-        (200, reply("", "error", refusal=None), "the server's reply holds an error"),
+        (200, reply("", "error", refusal=None), "the server has broken the answer off (error)"),
         (200, "[" * 100_000, "isn't JSON"),
         (200, "9" * 5000, "isn't JSON"),
     ],
@@ -153,6 +153,16 @@ def test_a_server_that_only_finds_the_limit_too_high_isnt_asked_by_another_name(
     w = new_workspace(tmp_path, scripted.url, 2, concurrency=1)
     assert "the server refuses all 2 prompts, so a setting must be at fault" in w.run(fails=True)
     assert [("max_tokens" in body) for body in scripted.bodies] == [True, True]
+
+
+def test_a_prompt_to_which_nothing_is_ever_said_is_a_failed_response(tmp_path, scripted):
+    empty = (200, {"choices": None, "usage": {"prompt_tokens": 9}})
+    scripted.script = [(200, reply("a")), empty, empty, (200, reply("b"))]
+    w = new_workspace(tmp_path, scripted.url, 3, concurrency=1, attempts=2)
+    w.run()
+    assert [row["raw"] for row in w.responses()] == ["a", "", "b"]
+    assert w.responses()[1]["error"] == "the server's reply has no choices"
+    assert w.metrics()["faults"] == {"empty": 2}
 
 
 @pytest.mark.parametrize("max_refused", [1, 0])

@@ -59,6 +59,36 @@ def test_an_error_field_beside_an_answer_costs_nothing(error):
     assert read(reply(error=error)).raw == TEXT
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "transient"),
+    [
+        # vLLM, SGLang and DeepSeek, when they stop in the middle
+        (reply("Half a", finish_reason="abort"), "server_error", True),
+        (reply("Half a", finish_reason="insufficient_system_resource"), "server_error", True),
+        # Gemini, where it blocks the prompt or the answer
+        ({"choices": None, "usage": {}}, "empty", True),
+        ({"choices": [{"message": None, "finish_reason": "PROHIBITED_CONTENT"}]}, "content_filter",
+         False),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer(value, kind, transient):
+    with pytest.raises(CallError) as caught:
+        read(value)
+    assert (caught.value.kind, caught.value.transient) == (kind, transient)
+
+
+def test_a_blocked_answer_is_none_that_ended_by_itself():
+    assert read(reply("", finish_reason="RECITATION")).finish_reason == "content_filter"
+
+
+def test_thoughts_that_only_the_total_counts():
+    usage = {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 53}
+    assert read(reply(usage=usage)).completion_tokens == 43
+    assert read(reply(usage=usage | {"total_tokens": 25})).completion_tokens == 15
+    assert read(reply(usage=usage | {"total_tokens": None})).completion_tokens == 15
+    assert read(reply("", usage={"prompt_tokens": 21, "total_tokens": 81})).completion_tokens == 60
+
+
 def test_a_reply_beyond_reason():
     nested = "x"
     for _ in range(3000):
