@@ -139,7 +139,7 @@ def ratio_interval(
     """A ratio of two sums, such as a share, and its 95 % interval over clusters.
 
     Where the ratio is 0 or 1 no resample differs; then the interval is Wilson's of as many
-    observations as there are clusters.
+    observations as there are clusters. Else a single cluster tells none.
 
     Args:
         numerators: Shape (n,), each from 0 to its denominator.
@@ -158,6 +158,8 @@ def ratio_interval(
     ratio, n = float(above.sum() / below.sum()), len(sums)
     if ratio in (0.0, 1.0):
         return share_interval(int(ratio) * n, n)
+    if n < 2:
+        return Interval(ratio, None, None)
 
     def statistic(times: np.ndarray) -> np.ndarray:
         return _divided(times @ above, times @ below, ratio)

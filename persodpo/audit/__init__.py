@@ -16,23 +16,23 @@ values.py tells something.
 from persodpo.audit.flags import audit_flags, value_flags
 from persodpo.audit.run import audit_metrics, audit_numbers
 from persodpo.audit.values import (
-    commonest,
     in_file_order,
+    is_commonest,
     is_length,
+    is_tied,
     rank_correlation,
     repeats,
-    tied,
 )
 
 __all__ = [
     "audit_flags",
     "audit_metrics",
     "audit_numbers",
-    "commonest",
     "in_file_order",
+    "is_commonest",
     "is_length",
+    "is_tied",
     "rank_correlation",
     "repeats",
-    "tied",
     "value_flags",
 ]

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+
 from persodpo.audit.questions import Case, Question
-from persodpo.audit.values import commonest, is_length, rank_correlation, tied
+from persodpo.audit.values import is_commonest, is_length, is_tied, rank_correlation
 from persodpo.intervals import Interval, auc_interval, ratio_interval
 from persodpo.score import Metric
 
@@ -85,15 +87,18 @@ def contradictions(
     return (key, question, measure, *share, len(below), len(set(clusters)), "")
 
 
-def commonest_finding(key: str, values: Sequence[float]) -> Finding:
+def commonest_finding(key: str, values: Sequence[float], clusters: Sequence[str]) -> Finding:
     """The share of the commonest value among all that a metric gave in the audit."""
-    most = commonest(values)
-    n = len(values)
-    return (key, "values", "commonest", *most, n, n, "constant" if most.mean == 1 else "")
+    most, n = _share(is_commonest(values), clusters), len(set(clusters))
+    verdict: Verdict = "constant" if most.mean == 1 else ""
+    return (key, "values", "commonest", *most, len(values), n, verdict)
 
 
 def value_findings(
-    key: str, values: Mapping[str, Sequence[float]], words: Sequence[int]
+    key: str,
+    values: Mapping[str, Sequence[float]],
+    words: Sequence[int],
+    clusters: Sequence[str],
 ) -> list[Finding]:
     """What the values of a metric of valid answers show by themselves.
 
@@ -101,19 +106,25 @@ def value_findings(
         key: The metric's.
         values: Of all metrics, by their keys, one per answer.
         words: The answers' lengths.
+        clusters: The dialogue of each answer.
 
     Returns:
-        `tied` (see `persodpo.audit.values`), and the rank correlations `words` and of every other
-        metric.
+        `tied` (the share of values that come more than once), and the rank correlations `words`
+        and of every other metric.
     """
-    own = values[key]
-    n = len(own)
-    rows: list[Finding] = [(key, "values", "tied", *tied(own), n, n, "")]
+    own, n = values[key], (len(values[key]), len(set(clusters)))
+    rows: list[Finding] = [(key, "values", "tied", *_share(is_tied(own), clusters), *n, "")]
     for name, other in {"words": words, **values}.items():
-        correlation = None if name == key else rank_correlation(own, other)
+        correlation = None if name == key else rank_correlation(own, other, clusters)
         if correlation is not None:
             is_words = name == "words" and is_length(correlation)
             verdict: Verdict = "is length" if is_words else ""
             measure = name if name == "words" else f"with {name}"
-            rows.append((key, "values", measure, *correlation, n, n, verdict))
+            rows.append((key, "values", measure, *correlation, *n, verdict))
     return rows
+
+
+def _share(true: np.ndarray, clusters: Sequence[str]) -> Interval:
+    interval = ratio_interval(true.astype(float).tolist(), [1.0] * len(true), clusters)
+    assert interval is not None  # there is at least one value
+    return interval

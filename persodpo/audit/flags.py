@@ -35,9 +35,10 @@ def audit_flags(findings: pd.DataFrame) -> dict[str, list[str]]:
             if row["question"] == "opposites" and row["metric"] not in calls:
                 continue
             inverted = " (it is the wrong way round)" if verdict == "wrong way round" else ""
+            ends = "" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
             reason = (
-                f"can't tell {MAIN[row['question']]}: AUC {row['value']:.2f} "
-                f"[{row['low']:.2f}, {row['high']:.2f}], where .5 is chance{inverted}"
+                f"can't tell {MAIN[row['question']]}: AUC {row['value']:.2f}{ends}, where .5 is "
+                f"chance{inverted}"
             )
         if reason is not None:
             flags.setdefault(row["metric"], []).append(reason)

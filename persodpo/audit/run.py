@@ -59,7 +59,8 @@ def audit_metrics(
             )
             rows += found
     words = [len(prompt.golden_answer.split()) for prompt in prompts]
-    rows += [row for key in of_golden for row in value_findings(key, of_golden, words)]
+    clusters = [prompt.cluster for prompt in prompts]
+    rows += [row for key in of_golden for row in value_findings(key, of_golden, words, clusters)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -79,7 +80,8 @@ def _findings(
     values = iter(every)
     of_golden, *of_sides = ([next(values) for _ in side] for side in sides)
     # a metric that is asked nothing has seen golden answers alone, which may well be worth the same
-    rows = [commonest_finding(key, every)] if concerned else []
+    clusters = [case.cluster for side in sides for case in side]
+    rows = [commonest_finding(key, every, clusters)] if concerned else []
     for question, higher, lower in zip(concerned, of_sides[::2], of_sides[1::2], strict=True):
         rows += question_findings(key, metric, question, higher, lower)
     if metric.contradicted_below is not None:

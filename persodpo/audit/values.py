@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persodpo.intervals import CONFIDENCE, Interval, share_interval
+from persodpo.intervals import CONFIDENCE, Interval
 
 # A metric whose rank correlation with the number of words is surely beyond this is length in
 # disguise.
 LENGTH = 0.8
-# Of fewer values no correlation is computed.
+# Of fewer clusters no correlation is computed.
 FEWEST = 10
 # Repeats are looked for at up to so many places, by tests that together are wrong in one of a
 # thousand data sets; a share that chance can't explain counts from this much above it.
@@ -27,27 +27,34 @@ LEVEL = 0.001
 REPEATS = 0.1
 
 
-def commonest(values: Sequence[float]) -> Interval:
-    """The share of answers that have the commonest value; 1 is a constant metric."""
-    return share_interval(int(pd.Series(values).value_counts().iloc[0]), len(values))
+def is_commonest(values: Sequence[float]) -> np.ndarray:
+    """Which values are the commonest one; if all are, the metric is constant."""
+    table = pd.Series(values)
+    return (table == table.value_counts().index[0]).to_numpy()
 
 
-def tied(values: Sequence[float]) -> Interval:
-    """The share of answers whose value another answer has, too."""
-    return share_interval(int(pd.Series(values).duplicated(keep=False).sum()), len(values))
+def is_tied(values: Sequence[float]) -> np.ndarray:
+    """Which values come more than once."""
+    return pd.Series(values).duplicated(keep=False).to_numpy()
 
 
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> Interval | None:
+def rank_correlation(
+    one: Sequence[float], other: Sequence[float], clusters: Sequence[str]
+) -> Interval | None:
     """Spearman's correlation, its interval by Fisher's z of the ranks.
 
-    None where it isn't defined, because one side is constant, or where there are too few values.
+    It is that of as many observations as there are clusters, since one dialogue's values are alike.
+    None where the correlation isn't defined, because one side is constant, or of too few clusters.
     """
     ranks = [stats.rankdata(side) for side in (one, other)]
-    if len(one) < FEWEST or any(np.ptp(side) == 0 for side in ranks):
+    n = len(set(clusters))
+    if n < FEWEST or any(np.ptp(side) == 0 for side in ranks):
         return None
-    found = stats.pearsonr(*ranks)
-    ends = found.confidence_interval(CONFIDENCE)
-    return Interval(float(found.statistic), float(ends.low), float(ends.high))
+    value = float(stats.pearsonr(*ranks).statistic)
+    reach = stats.norm.ppf((1 + CONFIDENCE) / 2) / np.sqrt(n - 3)
+    with np.errstate(divide="ignore"):  # of a perfect one z is infinite
+        z = np.arctanh(np.clip(value, -1, 1))
+    return Interval(value, float(np.tanh(z - reach)), float(np.tanh(z + reach)))
 
 
 def is_length(correlation: Interval | None) -> bool:

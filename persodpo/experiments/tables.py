@@ -128,12 +128,15 @@ def _differences(group: Sequence[Run]) -> pd.DataFrame:
                 [paired_differences(each[method].loc[ids], each[against].loc[ids]) for each in both]
             )
             found = over_seeds(differences, clusters)
-            margin = group[0].params.evaluate.equivalence * measure.width
             rows[f"{method} - {against}: {measure.title}"] = {
                 "mean": _text(found, "+"),
                 "above 0": f"{found.positive} of {len(group)} seeds",
                 "verdict": verdict(
-                    found.interval, len(set(clusters)), margin, measure.higher_is_better
+                    found.interval,
+                    len(set(clusters)),
+                    group[0].params.evaluate.equivalence,
+                    measure.width,
+                    measure.higher_is_better,
                 ),
             }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -9,7 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.audit import commonest, in_file_order, is_length, rank_correlation, repeats, tied
+from persodpo.audit import (
+    in_file_order,
+    is_commonest,
+    is_length,
+    is_tied,
+    rank_correlation,
+    repeats,
+)
+from persodpo.intervals import Interval
 from persodpo.score import Metric
 
 
@@ -38,15 +46,16 @@ def _numbers(
     own = valid[valid[key].notna()]
     if own.empty:
         return {}
+    length = _correlation(own[key], own["words"], own["id"])
     everywhere = table[key].fillna(metrics[key].worst)
     return {
-        "commonest": commonest(own[key].tolist()).mean,
-        "tied": tied(own[key].tolist()).mean,
-        "words": _correlation(own[key], own["words"]),
-        "length": is_length(rank_correlation(own[key].tolist(), own["words"].tolist())),
-        "format": _correlation(everywhere, table["valid"].astype(float)),
+        "commonest": float(is_commonest(own[key].tolist()).mean()),
+        "tied": float(is_tied(own[key].tolist()).mean()),
+        "words": _mean(length),
+        "length": is_length(length),
+        "format": _mean(_correlation(everywhere, table["valid"].astype(float), table["id"])),
         "with": {
-            other: _correlation(own[key], own[other].fillna(metrics[other].worst))
+            other: _mean(_correlation(own[key], own[other].fillna(metrics[other].worst), own["id"]))
             for other in metrics
             if other != key
         },
@@ -54,9 +63,12 @@ def _numbers(
     }
 
 
-def _correlation(one: pd.Series, other: pd.Series) -> float | None:
-    found = rank_correlation(one.tolist(), other.tolist())
-    return None if found is None else found.mean
+def _correlation(one: pd.Series, other: pd.Series, ids: pd.Series) -> Interval | None:
+    return rank_correlation(one.tolist(), other.tolist(), ids.tolist())
+
+
+def _mean(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.mean
 
 
 def _repeats(valid: pd.DataFrame, key: str) -> dict[str, dict[str, float]]:

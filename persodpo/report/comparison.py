@@ -98,8 +98,8 @@ def compare(
         | _compare_one(
             paired_differences(values[key][method], values[key][against]),
             clusters,
-            equivalence * measures[key].width,
-            measures[key].higher_is_better,
+            measures[key],
+            equivalence,
         )
         for against, method in compared
         for key in values
@@ -118,7 +118,7 @@ def paired_differences(one: pd.Series, other: pd.Series) -> np.ndarray:
 
 
 def _compare_one(
-    differences: np.ndarray, clusters: Sequence[str], margin: float, higher_is_better: bool
+    differences: np.ndarray, clusters: Sequence[str], measure: Measure, equivalence: float
 ) -> dict[str, Any]:
     interval = mean_interval(differences, clusters=clusters)
     assert interval is not None  # there is at least one prompt
@@ -130,7 +130,9 @@ def _compare_one(
         "low": interval.low,
         "high": interval.high,
         "detectable": detectable_difference(differences, clusters),
-        "verdict": verdict(interval, n_dialogues, margin, higher_is_better),
+        "verdict": verdict(
+            interval, n_dialogues, equivalence, measure.width, measure.higher_is_better
+        ),
         "d_z": effect_size(differences),
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persodpo.intervals import CONFIDENCE, Interval
+from persodpo.intervals import CONFIDENCE, Interval, share_interval
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 # With fewer dialogues than these a bootstrap's interval is too narrow to say anything.
@@ -29,24 +29,30 @@ def detectable_difference(differences: np.ndarray, clusters: Sequence[str]) -> f
         clusters: The dialogue of each.
 
     Returns:
-        The difference; None of fewer than two clusters.
+        The difference; None of fewer than two clusters, or if all are equal.
     """
     residuals = pd.Series(differences - np.mean(differences)).groupby(list(clusters)).sum()
     n = len(residuals)
-    if n < 2:
+    error = np.sqrt(np.sum(residuals**2) * n / max(n - 1, 1)) / len(differences)
+    if n < 2 or np.ptp(differences) == 0:
         return None
-    error = np.sqrt(np.sum(residuals**2) * n / (n - 1)) / len(differences)
     multiple = sum(stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1))
     return float(multiple * error)
 
 
-def verdict(interval: Interval, clusters: int, margin: float, higher_is_better: bool) -> Verdict:
+def verdict(
+    interval: Interval, clusters: int, equivalence: float, width: float, higher_is_better: bool
+) -> Verdict:
     """Say what a difference's 95 % interval tells.
+
+    Where nothing differs on any prompt there is no interval. Then at most a share of all dialogues
+    differs, by Wilson's interval of 0 out of so many, and none by more than the width.
 
     Args:
         interval: Of the mean difference.
         clusters: Of so many dialogues.
-        margin: Differences up to this one are of no importance.
+        equivalence: Differences up to this share of the width are of no importance.
+        width: Of the measure, from its lowest to its highest value.
         higher_is_better: Of the measure.
 
     Returns:
@@ -54,9 +60,13 @@ def verdict(interval: Interval, clusters: int, margin: float, higher_is_better: 
         within the margin on both sides, else `undecided`; so is everything of fewer than FEWEST
         dialogues.
     """
-    low, high = (interval.mean if end is None else end for end in (interval.low, interval.high))
     if clusters < FEWEST:
         return "undecided"
+    low, high = (interval.mean if end is None else end for end in (interval.low, interval.high))
+    if low == high == 0:
+        high = width * (share_interval(0, clusters).high or 0.0)
+        low = -high
+    margin = equivalence * width
     if low > 0 or high < 0:
         return "better" if (low > 0) == higher_is_better else "worse"
     return "equivalent" if -margin <= low and high <= margin else "undecided"

@@ -7,14 +7,15 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from persodpo.audit import (
-    commonest,
     in_file_order,
+    is_commonest,
     is_length,
+    is_tied,
     rank_correlation,
     repeats,
-    tied,
     value_flags,
 )
 
@@ -22,19 +23,33 @@ LOGS = ROOT.parent / "shared/focus_logs/metrics"
 
 
 def test_shares_of_equal_values():
-    assert commonest([1, 1, 2, 3]).mean == 0.5
-    assert tied([1, 1, 2, 3]).mean == 0.5
-    assert commonest([2, 2]).mean == tied([2, 2]).mean == 1
+    assert is_commonest([1, 1, 2, 3, 3, 3]).tolist() == [False] * 3 + [True] * 3
+    assert is_tied([1, 1, 2, 3]).tolist() == [True, True, False, False]
+    assert all(is_commonest([2, 2])) and all(is_tied([2, 2]))
 
 
 def test_length_in_disguise():
     words = np.random.default_rng(0).integers(5, 60, 100)
-    assert is_length(rank_correlation((words**0.5).tolist(), words.tolist()))
-    assert is_length(rank_correlation((-words).tolist(), words.tolist()))
+    ids = [str(n) for n in range(100)]
+    assert is_length(rank_correlation((words**0.5).tolist(), words.tolist(), ids))
+    assert is_length(rank_correlation((-words).tolist(), words.tolist(), ids))
     noise = np.random.default_rng(1).random(100).tolist()
-    assert not is_length(rank_correlation(noise, words.tolist()))
-    assert rank_correlation([1] * 20, list(range(20))) is None
-    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
+    assert not is_length(rank_correlation(noise, words.tolist(), ids))
+    assert rank_correlation([1] * 20, list(range(20)), ids[:20]) is None
+    assert rank_correlation([1, 2, 3], [1, 2, 3], ids[:3]) is None
+
+
+def test_answers_of_one_dialogue_are_no_further_evidence():
+    rng = np.random.default_rng(0)
+    values = rng.random(40)
+    other = (values + rng.random(40)).tolist()
+    ids = [str(n) for n in range(40)]
+    once = rank_correlation(values.tolist(), other, ids)
+    ends = stats.pearsonr(stats.rankdata(values), stats.rankdata(other)).confidence_interval(0.95)
+    assert (once.low, once.high) == pytest.approx((ends.low, ends.high))
+    thrice = rank_correlation(values.tolist() * 3, other * 3, ids * 3)
+    assert thrice == pytest.approx(once)
+    assert rank_correlation(list(range(20)), list(range(20)), ["a", "b"] * 10) is None
 
 
 @given(st.integers(60, 400), st.integers(0, 99))
