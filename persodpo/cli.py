@@ -163,7 +163,8 @@ def chat(
         typer.Option("--with", help="base or a trained method; repeatable. Without it, all."),
     ] = None,
     persona: Annotated[
-        list[str] | None, typer.Option(help="A sentence about you; repeatable.")
+        list[str] | None,
+        typer.Option(help="A sentence about whoever sample.persona_of names; repeatable."),
     ] = None,
     like: Annotated[
         str | None, typer.Option(metavar="ID", help="Take the persona of a sampled prompt.")

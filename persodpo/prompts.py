@@ -41,6 +41,10 @@ class ParsedResponse(NamedTuple):
     answer: str | None
 
 
+# What the prompt calls the user and the machine.
+SPEAKERS = ("User1", "User2")
+
+
 def render_prompt(
     persona: Sequence[str], turns: Sequence[str], max_words: int, persona_of: PersonaOf = "user"
 ) -> str:
@@ -55,22 +59,26 @@ def render_prompt(
     Returns:
         The text of the user message; the model's chat template comes around it.
     """
-    speakers = ("User1", "User2")
-    dialogue = "\n".join(f"{speakers[i % 2]}: {turn}" for i, turn in enumerate(turns))
+    dialogue = "\n".join(f"{SPEAKERS[i % 2]}: {turn}" for i, turn in enumerate(turns))
     task = "You are User2 in a conversation with User1. "
     task += f"Answer User1's last message in at most {max_words} words"
     facts = "".join(f"\n- {sentence}" for sentence in persona)
-    use, owner = ("make use of User1's persona", "User1")
+    use = "make use of User1's persona"
     if persona_of == "machine":
-        use, owner = ("keep to your own persona", "User2")
+        use = "keep to your own persona"
     parts = [
         f"{task}, and {use}." if persona else f"{task}.",
-        *([f"Persona of {owner}:{facts}"] if persona else []),
+        *([f"Persona of {speaker(persona_of)}:{facts}"] if persona else []),
         f"Conversation:\n{dialogue}",
         'Return your answer as a JSON object with the single field "response", a string: '
         + wrap_response(PLACEHOLDER),
     ]
     return "\n\n".join(parts)
+
+
+def speaker(persona_of: PersonaOf) -> str:
+    """What the prompt calls the speaker who has the persona."""
+    return SPEAKERS[persona_of == "machine"]
 
 
 def wrap_response(text: str) -> str:

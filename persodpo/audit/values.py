@@ -30,7 +30,7 @@ REPEATS = 0.1
 def is_commonest(values: Sequence[float]) -> np.ndarray:
     """Which values are the commonest one; if all are, the metric is constant."""
     table = pd.Series(values)
-    return (table == table.value_counts().index[0]).to_numpy()
+    return np.asarray(table == table.value_counts().index[0])
 
 
 def is_tied(values: Sequence[float]) -> np.ndarray:

@@ -152,9 +152,13 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def by_settings(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that differ in the seed alone, together; of two with the same seed the first."""
+    """Runs that differ in the seed alone, together; of two with the same seed the first.
+
+    Runs on other validation prompts, as after a change of the data, are others.
+    """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        key = json.dumps(run.settings, sort_keys=True)
+        prompts = [prompt.model_dump() for prompt in run.results.prompts]
+        key = json.dumps([run.settings, prompts], sort_keys=True)
         groups.setdefault(key, {}).setdefault(run.seed, run)
     return [sorted(group.values(), key=lambda run: run.seed) for group in groups.values()]

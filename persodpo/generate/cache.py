@@ -94,7 +94,7 @@ class AnswerCache:
     def get(self, request: Request) -> Answer | None:
         """The answer to a request, or None if it has none yet; see `find`."""
         found = self.find(request)
-        return found and found.answer
+        return None if found is None else found.answer
 
     def find(self, request: Request) -> Entry | None:
         """The entry that answers a request, or None if there is none yet.

@@ -63,7 +63,7 @@ def form_pair_sets(
         strategy = strategy_of(which, params)
         shown = table.assign(text=pair_texts(which, table, params))
         pairs = select_pairs(shown, strategy, params)
-        if which == "persodpo" and params.match_length is not None:
+        if which == "persodpo" and which in needed and params.match_length is not None:
             words = table["words"].to_numpy(dtype=float)
             pairs = match_length(pairs, words, params.match_length)
         sets[which] = pairs

@@ -35,8 +35,11 @@ from persodpo.score import Metric
 def weighted_metrics(
     metrics: Mapping[str, Metric], weights: Mapping[str, float]
 ) -> dict[str, Metric]:
-    """The metrics that form S_metric, in their order; all others are audit metrics."""
-    return {key: metric for key, metric in metrics.items() if key in weights}
+    """The metrics that form S_metric, in their order; all others are audit metrics.
+
+    One with the weight 0 is an audit metric, too: no score and no pair sees it.
+    """
+    return {key: metric for key, metric in metrics.items() if weights.get(key)}
 
 
 class Bounds(Row):
@@ -121,9 +124,9 @@ def score_table(
     """
     table = table.copy()
     for key, metric in metrics.items():
-        share = normalise(table[key].fillna(metric.worst), scale.bounds[key])
-        table[f"s_{key}"] = share if metric.higher_is_better else 1.0 - share
-    table["s_metric"] = sum(params.weights[key] * table[f"s_{key}"] for key in metrics)
+        values = table[key].fillna(metric.worst)
+        table[f"s_{key}"] = normalise(values, scale.bounds[key], metric.higher_is_better)
+    table["s_metric"] = sum((params.weights[key] * table[f"s_{key}"] for key in metrics), 0.0)
     table["s_length"] = length_score(table["words"], scale.target, params.length).where(
         _has_length(table, params.length), 0.0
     )
@@ -133,14 +136,15 @@ def score_table(
     return table
 
 
-def normalise(values: pd.Series, bounds: Bounds) -> pd.Series:
-    """Map values from the bounds to [0, 1]; beyond them, they become 0 or 1.
+def normalise(values: pd.Series, bounds: Bounds, higher_is_better: bool) -> pd.Series:
+    """Map values from the bounds to [0, 1], 1 for the better end; beyond them, they become 0 or 1.
 
     A metric whose bounds are equal tells nothing apart, and is 0 everywhere.
     """
     if bounds.low == bounds.high:
         return values * 0.0
-    return ((values - bounds.low) / (bounds.high - bounds.low)).clip(0.0, 1.0)
+    share = ((values - bounds.low) / (bounds.high - bounds.low)).clip(0.0, 1.0)
+    return share if higher_is_better else 1.0 - share
 
 
 def length_score(words: pd.Series, target: float | None, params: LengthParams) -> pd.Series:

@@ -1,7 +1,6 @@
 """Does a method gain on the metrics that made its pairs only? Audit metrics tell."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -12,8 +11,6 @@ def one_sided_gains(
     compared: pd.DataFrame, metrics: Mapping[str, Metric], weighted: Mapping[str, object]
 ) -> list[str]:
     """Say where a method is better on what its pairs were formed by and on no audit metric.
-
-    Better is a difference whose interval lies on the better side of 0.
 
     Args:
         compared: Rows of `persodpo.report.comparison.compare` against one candidate.
@@ -28,7 +25,7 @@ def one_sided_gains(
         return []
     found = []
     for method, rows in compared.groupby("method", sort=False):
-        better = {row["measure"] for row in rows.to_dict("records") if _is_better(row, metrics)}
+        better = set(rows.loc[rows["verdict"] == "better", "measure"])
         of_pairs = [metrics[key].label for key in metrics if key in weighted and key in better]
         if "s_total" in better:
             of_pairs.insert(0, "S_total")
@@ -39,12 +36,3 @@ def one_sided_gains(
                 "weight, and on no audit metric: it may be better at pleasing metrics alone."
             )
     return found
-
-
-def _is_better(row: Mapping[Any, Any], metrics: Mapping[str, Metric]) -> bool:
-    metric = metrics.get(str(row["measure"]))
-    higher = metric is None or metric.higher_is_better
-    end = row["low"] if higher else row["high"]
-    # where all differences are equal there is no interval
-    difference = float(row["difference"] if pd.isna(end) else end)
-    return difference > 0 if higher else difference < 0

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from persodpo.prompts import speaker
 from persodpo.records import Prompt
 from persodpo.score import Metric
 
@@ -63,7 +64,8 @@ def examples_data(
 
             {"candidates": ["base", ...],            # as they first appear in the table
              "measures": [{"key": "s_total", "label": "S_total ↑"}, ...],
-             "prompts": [{"id": ..., "persona": [...], "turns": [...], "golden_answer": ...,
+             "prompts": [{"id": ..., "persona": [...], "persona_of": "User1", "turns": [...],
+                          "golden_answer": ...,
                           "answers": [{"contract": "valid", "text": ...,
                                        "values": [0.83, ...]}, ...]}, ...]}
 
@@ -83,6 +85,7 @@ def examples_data(
             {
                 "id": prompt.id,
                 "persona": prompt.persona,
+                "persona_of": speaker(prompt.persona_of),
                 "turns": prompt.turns,
                 "golden_answer": prompt.golden_answer,
                 "answers": [

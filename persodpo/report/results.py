@@ -123,7 +123,7 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         table=pd.concat(tables, ignore_index=True),
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
-        weights=params.scoring.weights,
+        weights={key: params.scoring.weights[key] for key in weighted},
         total_width=(sum(params.scoring.weights.values()) + params.scoring.w1 + params.scoring.w2),
         findings=_read_findings(artifacts / "audit/findings.csv"),
         prompts=[by_id[id_] for id_ in answered],

@@ -1,9 +1,9 @@
 """The reader of Blended Skill Talk's JSON (Smith et al., ACL 2020, arXiv:2004.08449).
 
 A file is one list of dialogues. A dialogue has two `personas`, the second of which is that of the
-guided speaker, here the machine; a `free_turker_utterance` and a `guided_turker_utterance`, with
-which it begins; and as `dialog` a list of [speaker, turn], 0 for the free speaker and 1 for the
-guided. Other keys are passed over.
+guided speaker, here the machine; a `free_turker_utterance` and a `guided_turker_utterance`, which
+come from other data sets and were shown to the speakers as the beginning; and as `dialog` a list of
+[speaker, turn], 0 for the free speaker and 1 for the guided. Other keys are passed over.
 """
 
 from collections.abc import Iterator
@@ -39,6 +39,7 @@ def read_blended(row_prefix: str, path: Path, text: str) -> Iterator[Dialogue]:
             turns[:-1],
             turns[-1],
             names=("personas", "dialog", "dialog"),
+            given_rounds=1,
         )
 
 
@@ -49,9 +50,10 @@ def _turns(place: str, dialog: Any) -> list[Any]:
         if isinstance(dialog, list)
         else []
     )
-    if speakers != [FREE if n % 2 == 0 else GUIDED for n in range(len(speakers))] or not speakers:
+    is_in_turn = speakers == [FREE if n % 2 == 0 else GUIDED for n in range(len(speakers))]
+    if not is_in_turn or len(speakers) < 2:
         raise UserError(
             f"{place}: 'dialog' must be a list of [speaker, turn], with the speakers 0 and 1 in "
-            "turn."
+            "turn, at least one turn of each."
         )
     return [turn[1] for turn in dialog[: len(dialog) // 2 * 2]]

@@ -23,6 +23,8 @@ class Dialogue:
             nobody marked it.
         earlier_grounding: The same of the machine's earlier turns, one after the other; empty if
             nobody marked any.
+        given_rounds: So many rounds at the beginning were shown to the speakers, and not written by
+            them.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Dialogue:
     golden_answer: str
     persona_grounding: tuple[bool, ...] | None = None
     earlier_grounding: tuple[tuple[bool, ...] | None, ...] = ()
+    given_rounds: int = 0
 
 
 def check_dialogue(
@@ -42,6 +45,7 @@ def check_dialogue(
     names: tuple[str, str, str],
     persona_grounding: Any = None,
     earlier_grounding: Sequence[Any] = (),
+    given_rounds: int = 0,
 ) -> Dialogue:
     """Check the parts of one dialogue.
 
@@ -55,6 +59,7 @@ def check_dialogue(
         persona_grounding: What should be a list of true and false, one per persona sentence; None
             if the file has none.
         earlier_grounding: The same of each of the machine's earlier turns.
+        given_rounds: See `Dialogue`.
 
     Raises:
         UserError: One of them is missing, empty or of another type.
@@ -85,6 +90,7 @@ def check_dialogue(
         golden_answer=golden_answer.strip(),
         persona_grounding=_marks(place, persona_grounding, len(persona)),
         earlier_grounding=tuple(_marks(place, marks, len(persona)) for marks in earlier_grounding),
+        given_rounds=given_rounds,
     )
 
 

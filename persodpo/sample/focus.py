@@ -39,6 +39,11 @@ def read_focus(path: Path, text: str) -> Iterator[Dialogue]:
                 f"{place}: the last entry of 'utterance' needs a list {key!r} with all turns, "
                 "at least a question and an answer."
             )
+        if len(utterances) > 1 and len(turns) != 2 * len(utterances):
+            raise UserError(
+                f"{place}: {key!r} has {len(turns)} turns, and {len(utterances)} entries of "
+                f"'utterance' have {2 * len(utterances)}, a question and an answer each."
+            )
         persona = entry.get("persona")
         yield check_dialogue(
             place,

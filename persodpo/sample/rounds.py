@@ -25,7 +25,7 @@ class Round(NamedTuple):
 
 
 def rounds_of(dialogue: Dialogue, which: Literal["last", "all"]) -> list[Round]:
-    """The last round of a dialogue, or all of them.
+    """The last round of a dialogue, or all that its speakers wrote.
 
     Args:
         dialogue: The dialogue.
@@ -53,5 +53,5 @@ def rounds_of(dialogue: Dialogue, which: Literal["last", "all"]) -> list[Round]:
             marks[number],
             dialogue,
         )
-        for number in range(n)
+        for number in range(dialogue.given_rounds, n)
     ]

@@ -69,12 +69,15 @@ class Logged(Scorer):
                 f"{key}.files has no file for {model!r}, so the column {self.column!r} has no "
                 "values for its answers; name one, or take another kind of metric."
             )
-        low = self.low if self.lowest_published is None else self.lowest_published
         file = self.files[model]
         table = read_table(Path(file), f"{key}.files.{model}")
         refuse_missing_column(table, self.column, file, f"{key}.column")
         table = rows_of_prompts(table, self.id_column, file, key, prompts)
-        return _numbers(table[self.column], prompts, file, low, self.high)
+        return _numbers(table[self.column], prompts, file, self.lowest(), self.high)
+
+    def lowest(self) -> float:
+        """See `Scorer.lowest`."""
+        return self.low if self.lowest_published is None else self.lowest_published
 
     def paths(self) -> list[str]:
         """See `Scorer.paths`."""

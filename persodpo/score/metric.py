@@ -105,6 +105,10 @@ class Scorer(Section):
             UserError: What stands behind the metric can't be found or used.
         """
 
+    def lowest(self) -> float:
+        """The lowest value that it may give; that of published ones may be below the range."""
+        return self.metric().low
+
     def bound(self, ask: AskModel) -> "Scorer":
         """The metric with the means to ask a model of the catalogue; most need none."""
         return self

@@ -13,6 +13,9 @@ from persodpo.records import Prompt, Response, Score
 from persodpo.score.kinds import declared_metrics
 from persodpo.score.metric import Scorer, Values
 
+# A value may be so far outside the metric's range, as a cosine of 1.0000001.
+ROUNDING = 1e-6
+
 
 def score_responses(
     prompts: Sequence[Prompt],
@@ -59,7 +62,7 @@ def _score(
     for key, scorer in scorers.items():
         where = f"params.yaml: scorers.{key}"
         computed[key] = scorer.values(where, asked, valid, batch_tokens)
-        _refuse_strange(computed[key], len(valid), where)
+        _refuse_strange(computed[key], len(valid), where, scorer)
     rows = zip(*computed.values(), strict=True)
     of_valid = (dict(zip(computed, row, strict=True)) for row in rows)
     worst: dict[str, float | None] = {
@@ -78,14 +81,20 @@ def _score(
     ]
 
 
-def _refuse_strange(values: Values, wanted: int, where: str) -> None:
+def _refuse_strange(values: Values, wanted: int, where: str, scorer: Scorer) -> None:
     """What a new kind of metric may get wrong, told before it spoils a score."""
     if len(values) != wanted:
         raise UserError(f"{where} gave {len(values)} values for {wanted} answers.")
+    low, high = scorer.lowest(), scorer.metric().high
     for value in values:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value)):
             raise UserError(f"{where} gave {value!r} for an answer; give a number, or None.")
+        if value is not None and not low - ROUNDING <= value <= high + ROUNDING:
+            raise UserError(
+                f"{where} gave {value!r} for an answer, which is outside its metric's range from "
+                f"{low:g} to {high:g}; correct the range, or the value."
+            )
 
 
 def _warn_missing(scores: Sequence[Score], scorers: dict[str, Scorer]) -> None:

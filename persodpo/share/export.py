@@ -23,6 +23,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from persodpo.config.models import TransformersModel
 from persodpo.config.reading import PARAMS_FILE
+from persodpo.config.train import BASE, starts
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate, load_chat_template
@@ -139,7 +140,7 @@ def _gather(method: str, params: Params, adapter: bool) -> Facts:
         n_prompts={split: len(_prompts(split)) for split in ("train", "valid")},
         results=_results(evaluated, method, params) if evaluated else None,
         evaluated=method in evaluated,
-        outdated=changed_settings(method),
+        outdated=changed_settings(method, params),
         adapter=adapter,
         dtype=_checkpoint_dtype(base, key),
         base_hash=weights_hash(base.model, base.revision, key),
@@ -168,17 +169,29 @@ def _results(evaluated: list[str], method: str, params: Params) -> str:
     return "\n\n".join([*parts, audit_document(results)])
 
 
-def changed_settings(method: str) -> list[str]:
-    """The keys of params.yaml whose values differ from those that DVC trained the method with.
+def changed_settings(method: str, params: Params) -> list[str]:
+    """The keys of params.yaml whose values differ from those that DVC made the method with.
 
-    A training without DVC leaves no trace in dvc.lock, of which nothing is known then.
+    They are those of its training and of the methods that it starts from, of the sample, and of
+    the pairs with the models that answered. A training without DVC leaves no trace in dvc.lock;
+    nothing is known of it then.
     """
     if not LOCK_FILE.is_file():
         return []
-    stage = (load_yaml(LOCK_FILE).get("stages") or {}).get(f"train@{method}", {})
-    locked = stage.get("params", {}).get(PARAMS_FILE.name, {})
+    before = [name for name in starts(params.train.methods, method) if name != BASE]
+    stages = [f"train@{name}" for name in (method, *before)] + ["sample", "pair"]
+    locked = {key: value for stage in stages for key, value in _locked(stage).items()}
+    for key in params.pool:
+        answered = _locked(f"generate@{key}")
+        locked |= {name: value for name, value in answered.items() if name == f"models.{key}"}
     current = load_yaml(PARAMS_FILE)
     return [key for key, value in locked.items() if _value(current, key) != value]
+
+
+def _locked(stage: str) -> dict[str, Any]:
+    """The settings with which DVC last ran a stage."""
+    found = (load_yaml(LOCK_FILE).get("stages") or {}).get(stage, {})
+    return dict(found.get("params", {}).get(PARAMS_FILE.name, {}))
 
 
 def _value(params: Any, key: str) -> Any:

@@ -127,9 +127,10 @@ def _description(facts: Facts) -> str:
     how = "on answers of the data set or of the pool"
     if isinstance(method, PairMethod):
         how = "by direct preference optimisation on automatically scored answers"
+    whom = "the user" if facts.params.sample.persona_of == "user" else "itself"
     after = "" if method.start == BASE else f", after the method `{method.start}`"
     text = f"""\
-A chat model that answers the last turn of a dialogue in the light of what is known about the user
+A chat model that answers the last turn of a dialogue in the light of what is known about {whom}
 (the persona), as a JSON object with the field "response". It was fine-tuned {how}{after}.
 {trained} ({str(facts.dtype).removeprefix("torch.")}).
 
@@ -182,6 +183,8 @@ model = PeftModel.from_pretrained(base, "adapter")
 
 def usage_code(facts: Facts) -> str:
     """Code that asks the model as in the evaluation, without this package."""
+    most = facts.params.sample.max_turns
+    seen = f"; the model was trained on the last {most} of all turns" if most else ""
     variables = facts.base.chat_template_kwargs or {}
     settings = "".join(f"{name}={value!r}, " for name, value in variables.items())
     return f'''\
@@ -191,7 +194,8 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 persona = ["I keep bees behind my house.", "I cannot stand heights."]
-turns = ["I am in front of the Eiffel Tower. Should I go up?"]  # User1 speaks first and last
+# User1 speaks first and last{seen}
+turns = ["I am in front of the Eiffel Tower. Should I go up?"]
 
 template = Path("{PROMPT_FILE}").read_text(encoding="utf-8").split("\\n\\n{RULE}")[0]
 facts = "\\n".join(f"- {{sentence}}" for sentence in persona)

@@ -24,6 +24,11 @@ from persodpo.config.sections import Key, Section, Text
 from persodpo.config.train import BASE, TrainParams, starts
 from persodpo.score import Scorers
 
+# The tables that have a column per metric have these, too.
+COLUMNS = {
+    "id", "model", "sample", "raw", "contract", "answer", "words", "valid", "cut", "failed",
+    "seconds", "batch_size", "computed", "repeated", "failure_ratio",
+}  # fmt: skip
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")
 
@@ -75,6 +80,11 @@ class Params(Section):
                     f"the keys there are {', '.join(self.scorers)}"
                 )
         for name, scorer in self.scorers.items():
+            if name in COLUMNS or name.startswith("s_"):
+                raise ValueError(
+                    f"scorers.{name} has the name of another column of the tables; give the metric "
+                    "another key"
+                )
             for key in scorer.model_keys():
                 if not isinstance(self.models.get(key), SampledModel):
                     raise ValueError(

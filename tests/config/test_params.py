@@ -100,6 +100,8 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
             BASE_METHOD | {"weight": "margin_offset", "weight_temperature": -1.0},
             "weight_temperature is below 0, which would ask for a smaller margin",
         ),
+        ("scorers.words", {"kind": "rouge_l"}, "scorers.words has the name of another column"),
+        ("scorers.s_p", {"kind": "rouge_l"}, "scorers.s_p has the name of another column"),
         ("train.guard.action", "x", "guard.action must be 'none', 'warn' or 'stop', not 'x'"),
         ("train.guard.share", 1, "train.guard.share must be less than 1, not 1"),
         ("models.sft_samples.method", "x", "models.sft_samples.method is 'x', which is no key of"),

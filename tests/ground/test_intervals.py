@@ -54,6 +54,7 @@ def test_a_ratio_of_sums_by_cluster():
     assert (found.low, found.high) == (0.25, 1.0)  # a alone, b alone
     assert ratio_interval([0, 0], [0, 0], ["a", "b"]) is None
     assert ratio_interval([0, 0], [1, 1], ["a", "b"]) == share_interval(0, 2)
+    assert ratio_interval([1, 0], [1, 1], ["a", "a"]) == (0.5, None, None)
 
 
 @pytest.mark.slow

@@ -82,6 +82,21 @@ def test_minmax_takes_the_bounds_of_the_pool():
     assert result["s_c"].tolist() == [0, 0, 0]  # all alike
 
 
+def test_a_metric_of_equal_values_is_0_whichever_end_is_better():
+    frame, params = table([row(p=1.0), row(p=1.0)]), settings("minmax", weights={"p": 1.0})
+    for metric in (METRICS["p"], replace(METRICS["p"], worst=1.0, higher_is_better=False)):
+        scale = fit_scale(frame, params, {"p": metric}, 110)
+        assert score_table(frame, scale, params, {"p": metric})["s_metric"].tolist() == [0, 0]
+
+
+def test_a_metric_of_the_weight_0_is_an_audit_metric():
+    assert list(weighted_metrics(METRICS, {"p": 0.5, "c": 0.0})) == ["p"]
+    nothing = settings(weights={"p": 0.0})
+    frame = table(EXAMPLE)
+    scale = fit_scale(frame, nothing, weighted_metrics(METRICS, nothing.weights), 110)
+    assert score_table(frame, scale, nothing, {})["s_metric"].tolist() == [0.0] * len(EXAMPLE)
+
+
 def test_the_scale_of_the_pool_serves_other_responses():
     params = settings("minmax")
     pool = table([row(p=0.2, words=10), row(p=0.6, words=30)])
@@ -209,5 +224,6 @@ def test_normalise_maps_the_bounds_to_0_1(low, span, share):
     value = normalise(
         pd.Series([low, low + span, low + share * span, low - 1, low + span + 1]),
         Bounds(low=low, high=low + span),
+        higher_is_better=True,
     )
     assert value.tolist() == pytest.approx([0, 1, share, 0, 1], abs=1e-6)

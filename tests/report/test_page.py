@@ -46,6 +46,7 @@ def test_data_of_a_small_table():
     ]  # fmt: skip
     two, one = data["prompts"]
     assert (two["id"], two["golden_answer"]) == ("two", "At noon.")
+    assert two["persona_of"] == "User1"
     assert one["answers"] == [
         {"contract": "valid", "text": "Now.", "values": [0.5, None, 0.0, 0.5, 3, 0.5]},
         {"contract": "valid", "text": "Now.", "values": [0.5, 0.5, -1.0, 0.5, 1, 0.5]},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from persodpo.errors import UserError
 from persodpo.sample.draw import sample_prompts
 from persodpo.sample.readers import read_dialogues
+from persodpo.sample.rounds import rounds_of
 from persodpo.workflow.params import load_params
 
 # Lines of a text file, with no tab in them.
@@ -68,6 +69,16 @@ def test_convai2_comes_back_as_it_was_written(tmp_path_factory, rows):
     check(path, rows)
 
 
+def test_nobody_is_asked_about_what_the_speakers_of_blended_skill_talk_were_shown(tmp_path):
+    path = tmp_path / "valid.json"
+    path.write_text(json.dumps(blended([(["p."], list("abcdef"), False, False)])))
+    (dialogue,) = read_dialogues(path, "valid-")
+    rounds = [(each.id, each.golden_answer) for each in rounds_of(dialogue, "all")]
+    assert rounds == [("valid-0#2", "d"), ("valid-0#3", "f")]
+    assert rounds_of(dialogue, "all")[0].turns == ("a", "b", "c")
+    assert [each.golden_answer for each in rounds_of(dialogue, "last")] == ["f"]
+
+
 @given(rows=dialogues)
 def test_blended_skill_talk_comes_back_as_it_was_written(tmp_path_factory, rows):
     rows = [(["p."], ["a", "b", "c", "d"], False, False), *rows]
@@ -90,6 +101,7 @@ def test_blended_skill_talk_comes_back_as_it_was_written(tmp_path_factory, rows)
         ("a.json", "[{}]", "'personas' must be a list of two personas"),
         ("a.json", '[{"personas": [[], []], "dialog": [[1, "x"]]}]', "with the speakers 0 and 1"),
         ("a.json", '[{"personas": [[], []], "dialog": {}}]', "with the speakers 0 and 1 in turn"),
+        ("a.json", '[{"personas": [[], []], "dialog": [[0, "x"]]}]', "one turn of each"),
         ("a.json", '[{"personas": [[], []], "dialog": [[0, "x"], [1, "y"]]}]',
          "'personas' must be a list with at least one sentence"),
         ("a.json", '[{"personas": [[], ["i."]], "dialog": [[0, "x"], [1, "y"]]}]',

@@ -57,6 +57,17 @@ def test_a_round_has_its_turns_its_answer_and_its_marks():
         assert prompt.persona_grounding == utterance["persona_grounding"]
 
 
+@pytest.mark.parametrize(("entries", "turns"), [(2, 6), (3, 4)])
+def test_marks_that_belong_to_other_rounds_are_refused(tmp_path, entries, turns):
+    utterances = [{"persona_grounding": [True]} for _ in range(entries)]
+    utterances[-1][f"dialogue{entries}"] = [f"turn {n}" for n in range(turns)]
+    data = [{"dialogID": "d", "persona": ["I sail."], "utterance": utterances}]
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({"data": data}))
+    with pytest.raises(UserError, match=f"has {turns} turns, and {entries} entries of"):
+        read_dialogues(file)
+
+
 def test_the_last_round_alone_is_the_dialogue_itself():
     for dialogue in read_dialogues(TRAIN):
         (last,) = rounds_of(dialogue, "last")

@@ -81,7 +81,7 @@ def test_a_published_p_below_0_stays_what_it_is_and_counts_as_0(logged, prompts)
     metric = declared_metrics(logged)["p"]
     bounds = Bounds(low=metric.low, high=metric.high)
     values = pd.Series([-0.25, metric.worst, 0.5, 1.0])
-    assert normalise(values, bounds).tolist() == [0, 0, 0.5, 1]
+    assert normalise(values, bounds, higher_is_better=True).tolist() == [0, 0, 0.5, 1]
 
 
 def test_a_trained_candidate_never_gets_its_base_models_published_values(logged, prompts):

@@ -152,12 +152,20 @@ class Strange(Scorer):
         ([True], "scorers.new gave True for an answer; give a number, or None"),
         (["1"], "scorers.new gave '1' for an answer"),
         ([math.nan], "scorers.new gave nan for an answer"),
+        ([87], "scorers.new gave 87 for an answer, which is outside its metric's range from 0 to"),
+        ([-0.01], "scorers.new gave -0.01 for an answer, which is outside"),
     ],
 )
 def test_a_metric_that_gives_what_is_no_value_is_named(given, message):
     scorers = {"new": Strange.model_construct(given=given)}
     with pytest.raises(UserError, match=re.escape(message)):
         score([prompt()], [response("a")], scorers)
+
+
+def test_rounding_is_no_value_outside_the_range():
+    scorers = {"new": Strange.model_construct(given=[1.0000001])}
+    (found,) = score([prompt()], [response("a")], scorers)
+    assert found.values["new"] == pytest.approx(1)
 
 
 def test_a_metric_of_an_impossible_range_is_refused():

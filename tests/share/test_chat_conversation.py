@@ -57,6 +57,7 @@ def test_the_prompt_says_whose_persona_it_is(own_workspace, persona_of, speaker)
 
 @pytest.mark.slow
 def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own_workspace):
+    change_params(lambda params: params["sample"].update(max_turns=None))
     talked = conversation("base", *ADAPTERS)
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 1
     first = list(talked.send("Where is this place?"))
@@ -68,6 +69,17 @@ def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own
         turns = ["Where is this place?", one.text, "And how old is it?"]
         assert two.raw == generated(candidate.name, PERSONA, turns).raw
         assert candidate.turns == [*turns, two.text]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("max_turns", "shown"), [(1, 1), (3, 3), (5, 3)])
+def test_they_see_no_more_turns_than_in_the_training(own_workspace, max_turns, shown):
+    change_params(lambda params: params["sample"].update(max_turns=max_turns))
+    talked = conversation("base")
+    list(talked.send("Where is this place?"))
+    list(talked.send("And how old is it?"))
+    assert talked.last_prompt.count("\nUser") == shown
+    assert "User1: And how old is it?" in talked.last_prompt
 
 
 @pytest.mark.slow

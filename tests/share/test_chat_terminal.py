@@ -250,7 +250,7 @@ def test_the_persona_is_picked_at_a_terminal_and_ctrl_c_ends_the_talk(prompts):
 def test_a_persona_is_typed_at_a_terminal(monkeypatch):
     lines = iter(["", "I sail.", "3", ""])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    chosen = choose_persona([], None, lambda: next(lines), Console(file=io.StringIO()))
+    chosen = choose_persona([], None, lambda: next(lines), Console(file=io.StringIO()), "user")
     assert chosen == ["I sail.", "3"]
 
 

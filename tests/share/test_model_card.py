@@ -26,6 +26,7 @@ from workspace import change_params
 
 import persodpo.share.export
 from persodpo.cli import app
+from persodpo.config.train import starts
 from persodpo.prompts import render_prompt
 from persodpo.share.export import export_method
 from persodpo.workflow.params import load_params
@@ -133,6 +134,24 @@ def test_what_is_missing_or_outdated_is_reported(tmp_path, adapter, prompts):
     assert "dvc.lock has other values of train.beta, train.no_more." in body
     assert "| base " in body
     assert f"**{METHOD} was not evaluated.**" in body
+
+
+def test_settings_of_the_start_and_of_the_pairs_are_compared_too(tmp_path, adapter):
+    params = load_params(tmp_path / "params.yaml")
+    (key, *_) = params.pool
+    before = starts(params.train.methods, METHOD)[0]
+    rate = f"train.methods.{before}"
+    lock = {
+        f"train@{before}": {rate: {"learning_rate": 0.7}},
+        "sample": {"sample": {}},
+        "pair": {"pairing": {}},
+        f"generate@{key}": {f"models.{key}": {}, "generate": {}},
+        "report": {"evaluate": {}},
+    }
+    stages = {name: {"params": {"params.yaml": locked}} for name, locked in lock.items()}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    found = persodpo.share.export.changed_settings(METHOD, params)
+    assert set(found) == {rate, "sample", "pairing", f"models.{key}"} - {"train.methods.base"}
 
 
 def test_the_commit_is_named(tmp_path, adapter):

@@ -159,7 +159,7 @@ function example(prompt, controls) {
     element(
       'div',
       'context',
-      part('Persona of User1', textList('ul', '', prompt.persona)),
+      part(`Persona of ${prompt.persona_of}`, textList('ul', '', prompt.persona)),
       part('Dialogue', dialogue(prompt.turns)),
       part('Golden answer', text('p', 'answer', prompt.golden_answer)),
     ),

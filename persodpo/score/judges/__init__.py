@@ -9,7 +9,9 @@ The functions here make a judge that loads its model when the first input comes 
 judged before; so a stage whose judgements are all stored imports no model library.
 """
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -43,6 +45,10 @@ class NliModel(JudgeModel):
 
     labels: Annotated[list[Text], Field(min_length=3, max_length=3)] | None
 
+    def paths(self) -> list[str]:
+        """See `Scorer.paths`."""
+        return [*super().paths(), *_local_encoder(self.model)]
+
     def judge(self, where: str, batch_tokens: int) -> Judge:
         """The classifier; metrics share judgements where they share a model."""
 
@@ -59,9 +65,23 @@ class NliModel(JudgeModel):
             encoder = EmbeddingJudge(settings.encoder, settings.revision, batch_tokens, key)
             return PersonaJudge(nli, encoder, settings)
 
-        return _judge(
-            {"judge": "nli", "version": NLI_VERSION, "labels": self.labels}, self, where, load
-        )
+        asked = {"judge": "nli", "version": NLI_VERSION, "labels": self.labels}
+        for encoder in _local_encoder(self.model):
+            asked["encoder"] = identity(encoder, None, f"{where}.model")
+        return _judge(asked, self, where, load)
+
+
+def _local_encoder(model: str) -> list[str]:
+    """The folder of the sentence encoder that a local judge of personas names, if it is one.
+
+    A packaged encoder, or one of the hub, is told by its name; a folder can change.
+    """
+    try:
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        encoder = config["persona_judge"]["encoder"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # whether it can be loaded is told when it is
+    return [encoder] if isinstance(encoder, str) and Path(encoder).is_dir() else []
 
 
 def stance(judgement: Judgement) -> int:

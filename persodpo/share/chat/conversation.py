@@ -79,9 +79,10 @@ class Conversation:
         model, generate = self.params.trained_model(), self.params.generate
         config = candidate.weights.config.get_text_config()
         limit = getattr(config, "max_position_embeddings", None)
-        turns, length = [*candidate.turns, text], 0
+        sample, length = self.params.sample, 0
+        # no more than what it was trained on, and evaluated
+        turns = [*candidate.turns, text][-(sample.max_turns or 0) :]
         for start in range(0, len(turns), 2):
-            sample = self.params.sample
             content = render_prompt(
                 self.persona, turns[start:], sample.max_words, sample.persona_of
             )

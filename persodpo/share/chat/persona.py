@@ -1,4 +1,4 @@
-"""Who the user is in the conversation: a persona that is typed, or picked from the data."""
+"""The persona in the conversation, the user's or the models': typed, or picked from the data."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from persodpo.errors import UserError
+from persodpo.prompts import PersonaOf
 from persodpo.records import Prompt, read_rows
 from persodpo.runner import ARTIFACTS
 from persodpo.share.chat.literal import literal
@@ -17,9 +18,9 @@ Read = Callable[[], str]
 
 
 def choose_persona(
-    persona: Sequence[str], like: str | None, read: Read, console: Console
+    persona: Sequence[str], like: str | None, read: Read, console: Console, owner: PersonaOf
 ) -> list[str]:
-    """The sentences about the user: given, another's, or asked for.
+    """The sentences about the speaker who has the persona: given, another's, or asked for.
 
     Raises:
         UserError: Both are given, a sentence is empty, there is no prompt of that id, or neither is
@@ -39,7 +40,7 @@ def choose_persona(
             "standard input is no terminal at which a persona could be asked for; give one by "
             "--persona, or --like with a prompt's id."
         )
-    return _ask_persona(read, console)
+    return _ask_persona(read, console, owner)
 
 
 def _find_prompt(identifier: str) -> Prompt:
@@ -55,16 +56,17 @@ def _find_prompt(identifier: str) -> Prompt:
     )
 
 
-def _ask_persona(read: Read, console: Console) -> list[str]:
+def _ask_persona(read: Read, console: Console, owner: PersonaOf) -> list[str]:
     """Let the user pick the persona of a validation prompt, or type one."""
+    who, about = ("you", "yourself") if owner == "user" else ("the models", "them")
     prompts = read_rows(ARTIFACTS / "prompts/valid.jsonl", Prompt)[:LISTED]
     offered = {str(number): prompt for number, prompt in enumerate(prompts, start=1)}
-    console.print(Text("Whose persona do you take?"))
+    console.print(Text(f"Whose persona do {who} take?"))
     for number, prompt in offered.items():
         offer = literal(f"  {number}  {prompt.id}: {' '.join(prompt.persona[:2])}")
         console.print(offer, no_wrap=True, overflow="ellipsis")
     console.print(
-        Text("Type a number, or sentences about yourself, one per line and then an empty line.")
+        Text(f"Type a number, or sentences about {about}, one per line and then an empty line.")
     )
     sentences: list[str] = []
     while line := read():
@@ -74,4 +76,4 @@ def _ask_persona(read: Read, console: Console) -> list[str]:
             return offered[line].persona
         else:
             console.print(Text(f"Take a number from 1 to {len(prompts)}."))
-    return sentences or _ask_persona(read, console)
+    return sentences or _ask_persona(read, console, owner)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from persodpo.prompts import PersonaOf
 from persodpo.share.chat.candidates import find_policies, load_candidates
 from persodpo.share.chat.conversation import Conversation, Reply, TooLongError
 from persodpo.share.chat.literal import literal
@@ -47,10 +48,18 @@ def run_chat(chosen: Sequence[str], persona: Sequence[str], like: str | None, ra
     params = load_params()
     policies = find_policies(chosen, params)
     try:
-        sentences = choose_persona(persona, like, _read, console)
-        _show_persona(sentences, console)
+        owner = params.sample.persona_of
+        sentences = choose_persona(persona, like, _read, console, owner)
+        _show_persona(sentences, owner, console)
         candidates, template = load_candidates(policies, params)
         console.print(Text(f"With you: {', '.join(policies)}. Commands: /help"))
+        if params.sample.max_turns is not None:
+            console.print(
+                Text(
+                    f"As in the training, they see no more than the last {params.sample.max_turns} "
+                    "of all turns (sample.max_turns)."
+                )
+            )
         run_loop(Conversation(candidates, template, sentences, params), console, _read, raw)
     except (EOFError, KeyboardInterrupt):
         if sys.stdin.isatty():
@@ -71,7 +80,8 @@ def run_loop(conversation: Conversation, console: Console, read: Read, raw: bool
             case "/help":
                 console.print(Text(HELP))
             case "/persona":
-                _show_persona(conversation.persona, console)
+                owner = conversation.params.sample.persona_of
+                _show_persona(conversation.persona, owner, console)
             case "/prompt":
                 _show_prompt(conversation, console)
             case "/new":
@@ -140,8 +150,9 @@ def _facts(reply: Reply) -> Text:
     return Text(", ".join(facts), style="dim")
 
 
-def _show_persona(persona: Sequence[str], console: Console) -> None:
-    console.print(literal("\n".join(["Your persona:", *(f"- {line}" for line in persona)])))
+def _show_persona(persona: Sequence[str], owner: PersonaOf, console: Console) -> None:
+    title = "Your persona:" if owner == "user" else "The models' persona:"
+    console.print(literal("\n".join([title, *(f"- {line}" for line in persona)])))
 
 
 def _show_prompt(conversation: Conversation, console: Console) -> None:
