@@ -46,6 +46,7 @@ def make_chat_workspace(folder, tiny_model, prompts):
         def change(params):
             params["models"][params["train"]["model"]] |= {"model": str(tiny_model)}
             params["generate"] |= {"max_tokens": 12, "dtype": "float32"}
+            params["sample"]["max_turns"] = None
 
         change_params(change)
         write_rows(ARTIFACTS / "prompts/valid.jsonl", prompts[:4])

@@ -175,9 +175,12 @@ def test_only_the_set_persodpo_is_matched(table):
     d = length_d(*sides(every["persodpo"], table["words"].to_numpy(dtype=float)))
     assume(d is not None and abs(d) > 0.3)
     try:
-        matched = form_pair_sets(table, PAIRING.model_copy(update={"match_length": 0.3}), ())
+        bounded = PAIRING.model_copy(update={"match_length": 0.3})
+        matched = form_pair_sets(table, bounded, ("persodpo",))
     except UserError:
         assume(False)
     pd.testing.assert_frame_equal(matched["dpo"], every["dpo"])
     assert len(matched["persodpo"]) < len(every["persodpo"])
     assert len(matched["persodpo"].merge(every["persodpo"])) == len(matched["persodpo"])
+    # nothing is trained on it
+    pd.testing.assert_frame_equal(form_pair_sets(table, bounded, ())["persodpo"], every["persodpo"])

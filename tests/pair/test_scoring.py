@@ -91,10 +91,14 @@ def test_a_metric_of_equal_values_is_0_whichever_end_is_better():
 
 def test_a_metric_of_the_weight_0_is_an_audit_metric():
     assert list(weighted_metrics(METRICS, {"p": 0.5, "c": 0.0})) == ["p"]
-    nothing = settings(weights={"p": 0.0})
-    frame = table(EXAMPLE)
-    scale = fit_scale(frame, nothing, weighted_metrics(METRICS, nothing.weights), 110)
-    assert score_table(frame, scale, nothing, {})["s_metric"].tolist() == [0.0] * len(EXAMPLE)
+    with_0, without = settings(weights={"p": 0.5, "c": 0.0}), settings(weights={"p": 0.5})
+    one, other = (
+        score_table(frame, fit_scale(frame, params, metrics, 110), params, metrics)
+        for frame in [table(EXAMPLE)]
+        for params in (with_0, without)
+        for metrics in [weighted_metrics(METRICS, params.weights)]
+    )
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_scale_of_the_pool_serves_other_responses():

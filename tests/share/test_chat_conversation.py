@@ -57,7 +57,6 @@ def test_the_prompt_says_whose_persona_it_is(own_workspace, persona_of, speaker)
 
 @pytest.mark.slow
 def test_each_candidate_answers_as_in_the_evaluation_and_has_its_own_history(own_workspace):
-    change_params(lambda params: params["sample"].update(max_turns=None))
     talked = conversation("base", *ADAPTERS)
     assert len({id(candidate.weights) for candidate in talked.candidates}) == 1
     first = list(talked.send("Where is this place?"))
