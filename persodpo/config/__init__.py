@@ -3,7 +3,8 @@
 In: params.yaml. Out: checked sections.
 
     sections.py     how strictly every section is checked; one module per section beside it:
-                    sample.py, generate.py, models.py, score.py, pair.py, train.py, evaluate.py
+                    sample.py, generate.py, models.py, score.py, pair.py, train.py, evaluate.py,
+                    report.py
                     (that of scorers is in persodpo.score, beside the metrics)
     reading.py      a file of parameters, or some of its sections; mistakes as one sentence
     yaml12.py       YAML as DVC writes it

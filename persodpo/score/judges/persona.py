@@ -9,8 +9,9 @@ classifier can't; the classifier tells whether it says the opposite, which an en
         over those of `threshold`; 0 if nothing in the answer is as near as `nearest`
     contradiction c, neutral (1 - c)(1 - r), entailment (1 - c) r
 
-All four numbers are fitted on held-out training dialogues (see persodpo.score.train_nli.persona)
-and stand in the classifier's configuration, under `persona_judge`.
+`slope` and `midpoint` are fitted on training dialogues, `threshold` is chosen on held-out ones (see
+persodpo.score.train_nli.persona_judge), and `nearest` is a setting. All four stand in the
+classifier's configuration, under `persona_judge`.
 """
 
 import re
