@@ -236,10 +236,13 @@ class OpenAICaller:
 
     async def _unless_ended(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for something, but not longer than the run lasts."""
-        tasks = [asyncio.ensure_future(each) for each in (waiting, self._stop.wait())]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+        turn, stop = (asyncio.ensure_future(each) for each in (waiting, self._stop.wait()))
+        await asyncio.wait((turn, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if turn.done():
+            turn.result()
+        else:
+            turn.cancel()
 
     async def _attempt(
         self,
