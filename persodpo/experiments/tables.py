@@ -134,9 +134,8 @@ def _differences(group: Sequence[Run]) -> pd.DataFrame:
                 "verdict": verdict(
                     found.interval,
                     len(set(clusters)),
+                    measure,
                     group[0].params.evaluate.equivalence,
-                    measure.width,
-                    measure.higher_is_better,
                 ),
             }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -18,7 +18,8 @@ LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
 def limit_name_of(base_url: str) -> str:
     """How a server calls the limit on tokens, until it says that it calls it otherwise."""
-    return LIMIT_NAMES[urlsplit(base_url).hostname == "api.openai.com"]
+    is_openai = urlsplit(base_url).hostname == "api.openai.com"
+    return LIMIT_NAMES[1] if is_openai else LIMIT_NAMES[0]
 
 
 def read_key(name: str, variable: str | None) -> str | None:

@@ -4,7 +4,7 @@ Intervals are percentile bootstraps of the mean over prompts, of a share Wilson'
 are compared on the same prompts, by a permutation test that swaps their values prompt by prompt;
 Holm's correction covers all tests of the report. Where a dialogue gives several prompts, they are
 drawn and swapped together. What is drawn are prompts, so nothing here tells how another seed of the
-training would come out (see `persodpo.seeds`).
+training would come out (see `persodpo.experiments`).
 
 Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; Wilson, JASA
 22 (1927); Good, Permutation Tests (2000); Holm, Scandinavian Journal of Statistics 6 (1979).
@@ -130,9 +130,7 @@ def _compare_one(
         "low": interval.low,
         "high": interval.high,
         "detectable": detectable_difference(differences, clusters),
-        "verdict": verdict(
-            interval, n_dialogues, equivalence, measure.width, measure.higher_is_better
-        ),
+        "verdict": verdict(interval, n_dialogues, measure, equivalence),
         "d_z": effect_size(differences),
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from persodpo.intervals import CONFIDENCE, Interval, share_interval
+from persodpo.report.measures import Measure
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 # With fewer dialogues than these a bootstrap's interval is too narrow to say anything.
@@ -31,18 +32,16 @@ def detectable_difference(differences: np.ndarray, clusters: Sequence[str]) -> f
     Returns:
         The difference; None of fewer than two clusters, or if all are equal.
     """
+    if len(set(clusters)) < 2 or np.ptp(differences) == 0:
+        return None
     residuals = pd.Series(differences - np.mean(differences)).groupby(list(clusters)).sum()
     n = len(residuals)
-    error = np.sqrt(np.sum(residuals**2) * n / max(n - 1, 1)) / len(differences)
-    if n < 2 or np.ptp(differences) == 0:
-        return None
+    error = np.sqrt(np.sum(residuals**2) * n / (n - 1)) / len(differences)
     multiple = sum(stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1))
     return float(multiple * error)
 
 
-def verdict(
-    interval: Interval, clusters: int, equivalence: float, width: float, higher_is_better: bool
-) -> Verdict:
+def verdict(interval: Interval, clusters: int, measure: Measure, equivalence: float) -> Verdict:
     """Say what a difference's 95 % interval tells.
 
     Where nothing differs on any prompt there is no interval. Then at most a share of all dialogues
@@ -51,9 +50,8 @@ def verdict(
     Args:
         interval: Of the mean difference.
         clusters: Of so many dialogues.
-        equivalence: Differences up to this share of the width are of no importance.
-        width: Of the measure, from its lowest to its highest value.
-        higher_is_better: Of the measure.
+        measure: What was measured.
+        equivalence: Differences up to this share of its width are of no importance.
 
     Returns:
         `better` or `worse` if the interval lies on that side of 0, `equivalent` if it lies
@@ -64,9 +62,9 @@ def verdict(
         return "undecided"
     low, high = (interval.mean if end is None else end for end in (interval.low, interval.high))
     if low == high == 0:
-        high = width * (share_interval(0, clusters).high or 0.0)
+        high = measure.width * (share_interval(0, clusters).high or 0.0)
         low = -high
-    margin = equivalence * width
+    margin = equivalence * measure.width
     if low > 0 or high < 0:
-        return "better" if (low > 0) == higher_is_better else "worse"
+        return "better" if (low > 0) == measure.higher_is_better else "worse"
     return "equivalent" if -margin <= low and high <= margin else "undecided"

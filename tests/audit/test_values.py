@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from persodpo.audit import (
+    audit_flags,
     in_file_order,
     is_commonest,
     is_length,
@@ -81,6 +82,13 @@ def test_a_share_that_is_hardly_above_chance_is_no_repeat():
 def test_the_order_of_a_published_file():
     assert in_file_order(["valid-10", "valid-2", "valid-1"]).tolist() == [2, 1, 0]
     assert in_file_order(["b", "a"]).tolist() == [0, 1]
+
+
+def test_an_area_of_one_dialogue_has_no_interval_to_show():
+    row = {"metric": "p", "question": "persona", "measure": "auc", "value": 0.5, "low": None,
+           "high": None, "n": 4, "clusters": 1, "verdict": "doesn't see it"}  # fmt: skip
+    (reason,) = audit_flags(pd.DataFrame([row]))["p"]
+    assert reason.endswith("AUC 0.50, where .5 is chance")
 
 
 def test_flags_of_a_pool():

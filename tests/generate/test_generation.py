@@ -8,6 +8,7 @@ from tiny_models import CHATML
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, set_seed
 
 from persodpo.config.models import GoldenModel
+from persodpo.errors import UserError
 from persodpo.generate import local
 from persodpo.generate.local import TransformersCaller, answer_requests
 from persodpo.generate.prefill import read_prompts
@@ -179,6 +180,18 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_model, tokenizer, prompts, gen
     eight = generate.model_copy(update={"batch_size": 8})
     assert raws(answer(weights, tokenizer, model, prompts, eight)) == expected
     assert sizes == [6, 4, 2, 2, 2]
+
+
+def test_memory_for_not_even_one_prompt_is_reported(
+    tiny_model, tokenizer, prompts, generate, monkeypatch
+):
+    def none(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    weights = AutoModelForCausalLM.from_pretrained(tiny_model)
+    monkeypatch.setattr(local, "answer_batch", none)
+    with pytest.raises(UserError, match="isn't enough memory to answer a single prompt; take a"):
+        answer(weights, tokenizer, transformers_model(tiny_model), prompts, generate)
 
 
 @pytest.mark.slow

@@ -102,6 +102,7 @@ def test_answers_are_recorded_as_what_they_are(tmp_path, scripted):
     ] * 3
     assert w.responses()[3]["error"] == "the server says 400 (Error code: 400 - filtered)"
     assert w.responses()[0]["prompt_tokens"] is None
+    assert w.metrics()["cost_usd"] is None  # of tokens that nobody counted
     assert w.metrics()["finish_reasons"] == {"content_filter": 2, "length": 2, "other": 1,
                                              "refusal": 1, "stop": 1}  # fmt: skip
     assert len(w.cached()) == 6  # an error, such as a filtered prompt, is not kept

@@ -200,15 +200,16 @@ def test_the_detectable_difference_is_found_in_80_of_100_cases():
 )
 def test_verdicts(ends, higher_is_better, expected):
     interval = Interval(sum(ends) / 2, *ends)
-    assert verdict(interval, 6, 0.05, 1.0, higher_is_better) == expected
-    assert verdict(interval, 6, 0.025, 2.0, higher_is_better) == expected
-    assert verdict(interval, 5, 0.05, 1.0, higher_is_better) == "undecided"
+    measure = Measure("X", 1.0, higher_is_better)
+    assert verdict(interval, 6, measure, 0.05) == expected
+    assert verdict(interval, 6, measure._replace(width=2.0), 0.025) == expected
+    assert verdict(interval, 5, measure, 0.05) == "undecided"
 
 
 def test_verdicts_where_all_differences_are_equal():
     """Of 72 dialogues none differs: up to 5.07 % of all may, by Wilson; of 73 up to 5.00 %."""
-    none = Interval(0.0, None, None)
-    assert verdict(none, 72, 0.05, 1.0, True) == "undecided"
-    assert verdict(none, 73, 0.05, 2.0, True) == "equivalent"
-    assert verdict(Interval(0.2, None, None), 9, 0.05, 1.0, True) == "better"
+    none, measure = Interval(0.0, None, None), MEASURES["x"]
+    assert verdict(none, 72, measure, 0.05) == "undecided"
+    assert verdict(none, 73, measure._replace(width=2.0), 0.05) == "equivalent"
+    assert verdict(Interval(0.2, None, None), 9, measure, 0.05) == "better"
     assert detectable_difference(np.zeros(9), DIALOGUES[:9]) is None

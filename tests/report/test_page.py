@@ -47,6 +47,9 @@ def test_data_of_a_small_table():
     two, one = data["prompts"]
     assert (two["id"], two["golden_answer"]) == ("two", "At noon.")
     assert two["persona_of"] == "User1"
+    of_machine = prompts[1].model_copy(update={"persona_of": "machine"})
+    other = examples_data([of_machine], table, METRICS)["prompts"]
+    assert [each["persona_of"] for each in other] == ["User2"]
     assert one["answers"] == [
         {"contract": "valid", "text": "Now.", "values": [0.5, None, 0.0, 0.5, 3, 0.5]},
         {"contract": "valid", "text": "Now.", "values": [0.5, 0.5, -1.0, 0.5, 1, 0.5]},

@@ -113,6 +113,12 @@ def test_a_model_that_cannot_be_loaded_is_not_the_caches_fault(tmp_path):
         cached_judge(IDENTITY, absent, tmp_path)([("a", "b")])
 
 
+def test_a_place_where_nothing_can_be_kept_is_reported(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/x: the kept judgements have no place there \(Not a"):
+        cached_judge(IDENTITY, Length().load, tmp_path / "file/x")([("a", "b")])
+
+
 def test_a_damaged_file_is_reported(tmp_path):
     cached_judge(IDENTITY, Length().load, tmp_path)([("a", "b")])
     for file in tmp_path.glob("cache.db*"):

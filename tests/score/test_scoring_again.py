@@ -1,6 +1,7 @@
 """Scoring again: what is known isn't judged again, and neither order nor batches matter."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -68,6 +69,24 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
         loaded.clear()
         score(prompts, rows, scorers)
         assert loaded == expected
+
+
+def test_a_changed_encoder_of_a_judge_of_personas_is_another_judge(tmp_path):
+    encoder, judge = tmp_path / "encoder", tmp_path / "judge"
+    for folder in (encoder, judge):
+        make_bert(folder, LABELS)
+    config = json.loads((judge / "config.json").read_text())
+    scorer = changed("c", model=str(judge))["c"]
+    assert scorer.paths() == [str(judge)]
+    config["persona_judge"] = {"encoder": str(encoder), "revision": None, "slope": 20.0,
+                               "midpoint": 0.4, "nearest": 0.2, "threshold": 0.5}  # fmt: skip
+    (judge / "config.json").write_text(json.dumps(config))
+    assert scorer.paths() == [str(judge), str(encoder)]
+    asked, rows = [prompt()], [response("A man plays.")]
+    first = score(asked, rows, {"c": scorer})[0].values["c"]
+    make_bert(encoder, LABELS, seed=1)
+    file_hash.cache_clear()
+    assert score(asked, rows, {"c": scorer})[0].values["c"] != first
 
 
 ANSWERS = st.lists(

@@ -32,7 +32,7 @@ from persodpo.prompts import render_prompt
 from persodpo.share.chat import conversation as conversation_module
 from persodpo.share.chat.literal import literal
 from persodpo.share.chat.persona import choose_persona
-from persodpo.share.chat.terminal import run_loop
+from persodpo.share.chat.terminal import _show_persona, run_loop
 from persodpo.workflow.params import load_params
 
 
@@ -252,6 +252,20 @@ def test_a_persona_is_typed_at_a_terminal(monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     chosen = choose_persona([], None, lambda: next(lines), Console(file=io.StringIO()), "user")
     assert chosen == ["I sail.", "3"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "texts"),
+    [
+        ("user", ["Whose persona do you take?", "sentences about yourself", "Your persona:"]),
+        ("machine", ["persona do the models take?", "about them,", "The models' persona:"]),
+    ],
+)
+def test_whose_persona_it_is(monkeypatch, owner, texts):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    written, lines = Console(file=io.StringIO(), width=200), iter(["I sail.", ""])
+    _show_persona(choose_persona([], None, lambda: next(lines), written, owner), owner, written)
+    assert all(text in written.file.getvalue() for text in texts)
 
 
 def test_ctrl_c_ends_an_answer_cleanly(monkeypatch):

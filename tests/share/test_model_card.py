@@ -119,6 +119,22 @@ def test_the_code_in_the_card_parses_answers(tmp_path, adapter):
         assert names["answer"] == answer
 
 
+@pytest.mark.parametrize(
+    ("owner", "whom", "max_turns", "seen"),
+    [("user", "the user", None, "first and last\n"),
+     ("machine", "itself", 3, "first and last; the model was trained on the last 3 of all turns")],
+)  # fmt: skip
+def test_the_card_says_whose_persona_and_how_much_of_the_dialogue(
+    tmp_path, adapter, owner, whom, max_turns, seen
+):
+    changes = {"persona_of": owner, "max_turns": max_turns}
+    change_params(lambda params: params["sample"].update(changes))
+    export_method(METHOD, tmp_path / "out")
+    body = card(tmp_path / "out")[1]
+    assert f"in the light of what is known about {whom}\n(the persona)" in body
+    assert seen in body
+
+
 def test_what_is_missing_or_outdated_is_reported(tmp_path, adapter, prompts):
     done = CliRunner().invoke(app, ["export", METHOD, "--to", "out"])
     assert done.exit_code == 0, done.output

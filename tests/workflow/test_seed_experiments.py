@@ -2,12 +2,14 @@
 
 import json
 import re
+from contextlib import chdir
 
 import numpy as np
 import pytest
 from test_experiments import PAGE, blocks
 from workspace import Workspace
 
+from persodpo.experiments.runs import by_settings, read_runs
 from persodpo.records import Evaluated, read_rows
 
 pytestmark = pytest.mark.slow
@@ -77,6 +79,17 @@ def test_some_are_chosen_and_a_brief_table(workspace):
     assert brief.strip() in workspace.run("make", "--silent", "table")
     output = seeds(workspace, "nobody", fails=True)
     assert "error: nobody: there is no such experiment of the last commit; there are" in output
+
+
+def test_other_prompts_are_another_group(workspace):
+    """As after an edit of the data, of which params.yaml says nothing."""
+    with chdir(workspace.folder):
+        runs, _ = read_runs(["workspace", "seed_1"])
+    assert [len(group) for group in by_settings(runs)] == [2]
+    results = runs[1].results
+    edited = [each.model_copy(update={"golden_answer": "No."}) for each in results.prompts]
+    other = runs[1]._replace(results=results._replace(prompts=edited))
+    assert [len(group) for group in by_settings([runs[0], other])] == [1, 1]
 
 
 def test_other_settings_are_another_group(workspace):
