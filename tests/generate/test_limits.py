@@ -63,6 +63,7 @@ def test_an_end_of_the_run_is_not_waited_out(generate):
     async def connection(limits):
         with contextlib.suppress(RunEndedError):
             await caller._wait_for_turn(limits, 1)
+            await asyncio.sleep(1)  # the server's reply; meanwhile the others wait for their turn
             caller._end("a wrong key")
             caller._stop.set()
 

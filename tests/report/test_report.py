@@ -12,6 +12,7 @@ from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
+from persodpo.report.measures import audit_keys
 from persodpo.report.results import read_results
 from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
@@ -297,6 +298,15 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     write_results(read_sources(WHOLE, artifacts), WHOLE, again)
     for file in folder.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_metric_of_the_weight_0_is_an_audit_metric(artifacts):
+    weights = WHOLE.scoring.weights | {"p": 0.0}
+    scoring = WHOLE.scoring.model_copy(update={"weights": weights})
+    read = read_results(["base", "dpo"], WHOLE.model_copy(update={"scoring": scoring}), artifacts)
+    assert "p" in audit_keys(read)
+    assert read.metrics["p"].label == "P (audit)"
+    assert read.weights.keys() == weights.keys() - {"p"}
 
 
 def test_the_texts_can_be_left_out(artifacts, tmp_path):
