@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persodpo.generate.call import limit_name_of
 from persodpo.generate.faults import CallError, from_status, read_retry_after
 from persodpo.generate.reply import read_answer
 
@@ -61,3 +62,9 @@ def test_retry_after_as_a_date():
 @given(st.text())
 def test_no_retry_after_is_trouble(value):
     assert read_retry_after({"retry-after": value}) >= 0
+
+
+def test_openais_own_server_is_asked_by_the_newer_name_at_once():
+    assert limit_name_of("https://api.openai.com/v1") == "max_completion_tokens"
+    for url in ("http://localhost:8000/v1", "https://api.openai.com.example.org/v1"):
+        assert limit_name_of(url) == "max_tokens"

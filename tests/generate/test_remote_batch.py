@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from conftest import openai_model
@@ -13,7 +14,9 @@ from remote_workspace import KEY, attempts, fault_server, make_prompts, new_work
 from persodpo.errors import UserError
 from persodpo.generate import batch_jobs
 from persodpo.generate.batch_jobs import new_jobs, open_jobs
+from persodpo.generate.cache import AnswerCache
 from persodpo.generate.remote import OpenAICaller
+from persodpo.records import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -193,6 +196,9 @@ def test_a_higher_cap_while_a_job_is_on_its_way(tmp_path, log):
     check_all(w, log, 10)
     assert jobs_made(log) == 1
     assert w.metrics()["calls"] == 0
+    # a row names the entry that is kept, under the limit of then
+    kept = {line.entry.key for line in AnswerCache(w.folder / ".cache/answers").lines()}
+    assert {row["request_key"] for row in w.responses()} == kept
 
 
 def test_the_live_mode_asks_nothing_that_is_on_its_way(tmp_path, log):
@@ -291,6 +297,11 @@ def test_a_server_without_the_batch_api_is_said(tmp_path, log):
     assert "error: models.remote: the server says 404" in output
 
 
+def _read_rows(gone, path, kind):
+    gone.unlink(missing_ok=True)
+    return read_rows(path, kind)
+
+
 def test_jobs_are_as_large_as_a_server_takes(tmp_path, monkeypatch, generate):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     requests = OpenAICaller("m", openai_model(), generate).requests(make_prompts(10), 110)
@@ -306,6 +317,11 @@ def test_jobs_are_as_large_as_a_server_takes(tmp_path, monkeypatch, generate):
     model = openai_model(base_url=requests[0].base_url)
     assert len(open_jobs(model)) == 9
     assert open_jobs(openai_model(model="another")) == []
+    # another process fetches a job's answers at the same time, and removes its file
+    gone = sorted((tmp_path / ".cache/batch_jobs").glob("*"))[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_jobs, "read_rows", partial(_read_rows, gone))
+        assert len(open_jobs(model)) == 8
     (tmp_path / ".cache/batch_jobs/x.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match="names a batch job"):
         open_jobs(model)
