@@ -117,7 +117,7 @@ def ask(
             tally.combine()
     known |= tally.answers
     answers = [_with_cut_marked(known[request.key], request) for request in requests]
-    entries = {key: entry.key for key, entry in kept.items()}
+    entries = {key: entry.key for key, entry in kept.items()} | tally.entries
     keys = [
         None if each.key in tally.uncached else entries.get(each.key, each.key) for each in requests
     ]

@@ -91,11 +91,6 @@ class AnswerCache:
                     self._limits.update(map(int, _MAX_TOKENS.findall(line)))
                 offset += len(line)
 
-    def get(self, request: Request) -> Answer | None:
-        """The answer to a request, or None if it has none yet; see `find`."""
-        found = self.find(request)
-        return None if found is None else found.answer
-
     def find(self, request: Request) -> Entry | None:
         """The entry that answers a request, or None if there is none yet.
 

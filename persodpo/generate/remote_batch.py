@@ -112,9 +112,9 @@ class OpenAIBatchCaller(OpenAICaller):
             again |= await self._collect(client, job, tally)
         for request in missing.values():
             if request.key_without_limit in asked and request.key not in tally.answers:
-                answer = tally.cache.get(request)
-                if answer is not None:
-                    tally.reuse(request, answer)
+                entry = tally.cache.find(request)
+                if entry is not None:
+                    tally.reuse(request, entry)
         return again
 
     async def _hand_in(self, client: openai.AsyncOpenAI, job: BatchJob, tally: Tally) -> BatchJob:

@@ -10,12 +10,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from persodpo import processes
-from persodpo.generate.cache import AnswerCache
+from persodpo.generate.cache import AnswerCache, Entry
 from persodpo.generate.cost import Estimate, Price, estimate_tokens
 from persodpo.generate.request import Request
 from persodpo.records import Answer, Response
 
-_COUNTED = ("answers", "uncached", "faults", "made", "failed", "refused", "tokens", "cost_usd")
+_COUNTED = (
+    "answers",
+    "entries",
+    "uncached",
+    "faults",
+    "made",
+    "failed",
+    "refused",
+    "tokens",
+    "cost_usd",
+)
 
 
 class Tally:
@@ -53,6 +63,8 @@ class Tally:
         self.faults: Counter[str] = Counter()
         self.answers: dict[str, Answer] = {}
         """This run's answers by their request's key."""
+        self.entries: dict[str, str] = {}
+        """The keys of those among them that are kept under another request's key."""
         self.uncached: set[str] = set()
         """Keys of those among them that aren't kept."""
         self.made = 0
@@ -91,9 +103,10 @@ class Tally:
         self.bar.update()
         self._show()
 
-    def reuse(self, request: Request, answer: Answer) -> None:
+    def reuse(self, request: Request, entry: Entry) -> None:
         """Take an answer that the cache has got meanwhile, and that this run hasn't paid."""
-        self.answers[request.key] = answer
+        self.answers[request.key] = entry.answer
+        self.entries[request.key] = entry.key
         self.bar.update()
 
     def combine(self) -> None:
@@ -101,6 +114,7 @@ class Tally:
         own = len(self.answers)
         parts = processes.gather([{name: getattr(self, name) for name in _COUNTED}])
         self.answers = {key: answer for part in parts for key, answer in part["answers"].items()}
+        self.entries = {key: entry for part in parts for key, entry in part["entries"].items()}
         self.uncached = set().union(*(part["uncached"] for part in parts))
         self.faults = sum((part["faults"] for part in parts), Counter())
         self.made = sum(part["made"] for part in parts)
