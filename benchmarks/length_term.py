@@ -1,45 +1,50 @@
 """How much of each difference in S_total is the length term, and what is left without it.
 
-    python -m benchmarks.length_term
+    python -m benchmarks.length_term [NAME]
 
 S_total rewards answers of a set length (`scoring.w1`, docs/metrics.md), so a method that changes
-the length gains or loses by that alone. Run it after `dvc repro`.
+the length gains or loses by that alone. NAME is a run's, as for `python -m persodpo seeds`: an
+experiment's, a folder's, or `workspace`, after `dvc repro`.
 """
+
+from typing import Annotated
 
 import pandas as pd
 import typer
 
+from persodpo.experiments import read_runs
 from persodpo.intervals import mean_interval
-from persodpo.report import compared_pairs, interval_text, read_results
-from persodpo.runner import ARTIFACTS
-from persodpo.workflow import load_params
+from persodpo.report import interval_text
 
 
-def difference_parts(method: pd.DataFrame, against: pd.DataFrame, weight: float) -> pd.DataFrame:
+def difference_parts(
+    totals: pd.DataFrame, lengths: pd.DataFrame, method: str, against: str, weight: float
+) -> pd.DataFrame:
     """Per prompt a difference in S_total, what of it is the length term, and the rest.
 
     Args:
-        method: `id`, `s_total` and `s_length` of each prompt.
-        against: The same of the candidate that it is compared with, in any order.
+        totals: S_total, a row per prompt, a column per candidate.
+        lengths: s_length, in the same form.
+        method: A candidate.
+        against: Another, whose values are subtracted.
         weight: Of the length term in S_total (`scoring.w1`).
 
     Returns:
-        `total`, `length` and `rest`, in the order of the method's prompts.
+        `total`, `length` and `rest`, a row per prompt.
     """
-    both = method.merge(against, on="id", suffixes=("", "_against"), validate="one_to_one")
-    total = both["s_total"] - both["s_total_against"]
-    length = weight * (both["s_length"] - both["s_length_against"])
+    total = totals[method] - totals[against]
+    length = weight * (lengths[method] - lengths[against])
     return pd.DataFrame({"total": total, "length": length, "rest": total - length})
 
 
-def main() -> None:
+def main(name: Annotated[str, typer.Argument(help="A run.")] = "workspace") -> None:
     """Print a row per comparison of the report: means over all responses, in S_total."""
-    params = load_params()
-    results = read_results(params.candidates(), params, ARTIFACTS)
+    (run,), _ = read_runs([name])
+    totals, lengths = (run.scores.values(key) for key in ("s_total", "s_length"))
     rows = {}
-    for against, method in compared_pairs(results.candidates(), params.train.methods):
-        parts = difference_parts(results.of(method), results.of(against), params.scoring.w1)
-        rest = mean_interval(parts["rest"].to_numpy(), clusters=results.clusters())
+    for against, method in run.compared():
+        parts = difference_parts(totals, lengths, method, against, run.params.scoring.w1)
+        rest = mean_interval(parts["rest"].to_numpy(), clusters=run.scores.clusters())
         rows[f"{method} - {against}"] = {
             "S_total": f"{parts['total'].mean():+.3f}",
             "of it length": f"{parts['length'].mean():+.3f}",

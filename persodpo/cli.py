@@ -47,11 +47,14 @@ def sync() -> None:
 @app.command()
 def seeds(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Experiments, or workspace; without one, all.")
+        list[str] | None,
+        typer.Argument(
+            help="Experiments, folders of runs, or workspace; without one, all but folders."
+        ),
     ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="The mean total scores only.")] = False,
 ) -> None:
-    """Average runs over train.seed: the workspace's, and those of the last commit's experiments.
+    """Average runs over train.seed: the workspace's, the last commit's experiments, other folders'.
 
     Runs whose other settings are equal belong together. make seeds makes them.
     """

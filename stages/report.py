@@ -4,8 +4,8 @@ Reads   artifacts/evaluations/<candidate>.jsonl of every candidate, artifacts/pr
         artifacts/training/<method>.csv of every method,
         artifacts/audit/findings.csv,
         artifacts/pairs/{metrics,scale}.json, artifacts/pairs/{scores,lengths,margins}.csv
-Writes  results/{table1,comparison,audit}.md, metrics.json, candidates.csv, figure2{a,b,c}.svg and
-        report.html (small, kept in git)
+Writes  results/{table1,comparison,audit}.md, metrics.json, scores.csv, candidates.csv,
+        figure2{a,b,c}.svg and report.html (small, kept in git)
 Params  all sections: a result belongs to a whole params.yaml
 """
 

@@ -1,8 +1,8 @@
 """experiments: finished runs of the workflow, averaged over the seeds of their trainings.
 
-In: the workspace and the experiments of its last commit, as DVC keeps them. Out: tables.
+In: runs of the workspace, of its last commit's experiments, and of other folders. Out: tables.
 
-    runs.py     reads runs: settings and all answers with their scores
+    runs.py     reads runs: settings and all candidates' values on all prompts
     seeds.py    means and differences over prompts and seeds together
     tables.py   both as tables
 """

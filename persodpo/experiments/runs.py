@@ -1,4 +1,7 @@
-"""Runs of the workflow: the workspace's, and those that DVC keeps as experiments."""
+"""Runs of the workflow: the workspace's, experiments, and those of other folders.
+
+Only files that git keeps are read, so a run counts wherever its commit is, without DVC's cache.
+"""
 
 import json
 import tempfile
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -13,62 +17,81 @@ from dvc.repo import Repo
 from persodpo.config.reading import PARAMS_FILE
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
-from persodpo.report import Results, compared_pairs, read_results
-from persodpo.runner import ARTIFACTS
+from persodpo.report import (
+    CANDIDATES_FILE,
+    SCORES_FILE,
+    Measure,
+    PromptScores,
+    compared_pairs,
+    declared_measures,
+    read_scores,
+)
+from persodpo.runner import ARTIFACTS, RESULTS
 from persodpo.workflow import Params, load_params
 
 WORKSPACE = "workspace"
 LOCK_FILE = Path("dvc.lock")
-# What the report reads of a run, beside what each candidate and method has.
-FILES = ["prompts/valid.jsonl", "pairs/metrics.json", "pairs/scale.json", "audit/findings.csv"]
+FILES = [PARAMS_FILE, LOCK_FILE, RESULTS / SCORES_FILE, RESULTS / CANDIDATES_FILE]
+# Measures of collapse that are averaged, too: their titles.
+COLLAPSE = {"repeated": "Repeated ↓", "distinct_2": "Distinct-2 ↑"}
+PROMPTS = ARTIFACTS / "prompts/valid.jsonl"
 
 
 class Run(NamedTuple):
     """A finished run of the workflow.
 
     Attributes:
-        name: The experiment's, or `workspace`.
+        name: The experiment's, a folder's, or `workspace`.
         seed: `train.seed`.
         settings: All other values of params.yaml, by their keys in full.
         params: The same, checked.
-        results: All candidates' answers with their scores.
+        prompts: The hash of the validation prompts.
+        scores: All values of all candidates.
+        numbers: What `results/candidates.csv` has: the keys of `COLLAPSE` are columns, candidates
+            rows.
     """
 
     name: str
     seed: int
     settings: dict[str, Any]
     params: Params
-    results: Results
+    prompts: str
+    scores: PromptScores
+    numbers: pd.DataFrame
 
     def compared(self) -> list[tuple[str, str]]:
         """Candidates and the methods that are compared with them."""
-        return compared_pairs(self.results.candidates(), self.params.train.methods)
+        return compared_pairs(self.scores.candidates(), self.params.train.methods)
+
+    def measures(self) -> dict[str, Measure]:
+        """What the candidates are compared by."""
+        return declared_measures(self.params)
 
 
 def read_runs(names: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """Read the workspace's run and the last commit's experiments.
+    """Read the workspace's run, the last commit's experiments, and runs of other folders.
 
     Args:
-        names: Of the experiments, or `workspace`; none of them reads all.
+        names: Of the experiments, or `workspace`, or folders that have the files `FILES`; none of
+            them reads the workspace and all experiments.
 
     Returns:
-        The runs, and a sentence about each that was left out because it hasn't run to its end, or
-        because its files aren't on this machine.
+        The runs, and a sentence about each that was left out because it hasn't run to its end.
 
     Raises:
         UserError: A name isn't known, or a run that is named can't be read.
     """
     known = {WORKSPACE: None, **_experiments()}
     for name in names:
-        if name not in known:
+        if name not in known and not (Path(name) / PARAMS_FILE).is_file():
             raise UserError(
-                f"{name}: there is no such experiment of the last commit; there are "
-                f"{', '.join(known)}."
+                f"{name}: there is no such experiment of the last commit, and no folder with a "
+                f"{PARAMS_FILE}; there are {', '.join(known)}."
             )
     runs, left_out = [], []
     for name in names or known:
         try:
-            runs.append(_read(name, known[name]))
+            runs.append(_read(name, known[name]) if name in known else _run(name, Path(name)))
         except UserError as error:
             if names:
                 raise
@@ -91,55 +114,68 @@ def _read(name: str, revision: str | None) -> Run:
         return _run(name, Path())
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _fetch(name, revision, [PARAMS_FILE, LOCK_FILE], root)
-        params = load_params(root / PARAMS_FILE)
-        _fetch(name, revision, [ARTIFACTS / file for file in _files(params)], root)
+        _fetch(name, revision, root)
         return _run(name, root)
 
 
-def _files(params: Params) -> list[str]:
-    evaluations = [f"evaluations/{name}.jsonl" for name in params.candidates()]
-    return [*FILES, *evaluations, *(f"training/{name}.json" for name in params.train.methods)]
-
-
-def _fetch(name: str, revision: str, files: Sequence[Path], root: Path) -> None:
-    """Copy files of an experiment out of git and DVC's cache, or its remote."""
+def _fetch(name: str, revision: str, root: Path) -> None:
+    """Copy files of an experiment out of git."""
     system = DVCFileSystem(rev=revision)
-    for file in files:
+    for file in FILES:
         target = root / file
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             system.get_file(file.as_posix(), str(target))
         except (OSError, DvcException) as error:
             raise UserError(
-                f"{file} of the experiment {name} isn't on this machine; fetch it (dvc exp pull), "
-                "or remove the experiment."
+                f"{name} has no {file}, so an earlier version of this project made it; make it "
+                "again, or remove the experiment."
             ) from error
 
 
 def _run(name: str, root: Path) -> Run:
     params = load_params(root / PARAMS_FILE)
     values = load_yaml(root / PARAMS_FILE)
-    _refuse_unfinished(name, values, root / LOCK_FILE)
+    stages = _finished_stages(name, values, root / LOCK_FILE)
     settings = dict(_flat(values))
+    measures = declared_measures(params)
     return Run(
         name,
         settings.pop("train.seed"),
         settings,
         params,
-        read_results(params.candidates(), params, root / ARTIFACTS),
+        _hash_of_prompts(stages),
+        read_scores(root / RESULTS / SCORES_FILE, params.candidates(), measures),
+        _read_numbers(root / RESULTS / CANDIDATES_FILE),
     )
 
 
-def _refuse_unfinished(name: str, values: dict[str, Any], lock: Path) -> None:
-    """Refuse a run whose report is another one's, since it ended with an earlier stage."""
-    stages = load_yaml(lock).get("stages") or {} if lock.is_file() else {}
+def _read_numbers(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file, index_col="candidate").astype(dict.fromkeys(COLLAPSE, float))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{file}: can't be read ({error}); run the stage that writes it again (dvc repro "
+            "--force --single-item report)."
+        ) from error
+
+
+def _finished_stages(name: str, values: dict[str, Any], lock: Path) -> dict[str, Any]:
+    """What DVC's lock has of a run, unless its report is another one's: it ended earlier."""
+    stages: dict[str, Any] = (load_yaml(lock).get("stages") or {}) if lock.is_file() else {}
     locked = stages.get("report", {}).get("params", {}).get(PARAMS_FILE.name)
     if locked is None or any(values.get(key) != value for key, value in locked.items()):
         raise UserError(
             f"{name} hasn't run to its end with these settings; run it again (dvc repro, or dvc "
             "exp run without a stage)."
         )
+    return stages
+
+
+def _hash_of_prompts(stages: dict[str, Any]) -> str:
+    """The hash of the validation prompts that a report was made of."""
+    (found,) = [each["md5"] for each in stages["report"]["deps"] if Path(each["path"]) == PROMPTS]
+    return str(found)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -158,7 +194,6 @@ def by_settings(runs: Sequence[Run]) -> list[list[Run]]:
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        prompts = [prompt.model_dump() for prompt in run.results.prompts]
-        key = json.dumps([run.settings, prompts], sort_keys=True)
+        key = json.dumps([run.settings, run.prompts], sort_keys=True)
         groups.setdefault(key, {}).setdefault(run.seed, run)
     return [sorted(group.values(), key=lambda run: run.seed) for group in groups.values()]

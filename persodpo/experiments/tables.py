@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from persodpo.experiments.runs import Run, by_settings
+from persodpo.experiments.runs import COLLAPSE, Run, by_settings
 from persodpo.experiments.seeds import OverSeeds, over_seeds
 from persodpo.report import (
-    all_measures,
     count_prompts,
     interval_text,
     markdown,
     paired_differences,
-    summarise_all,
     verdict,
 )
 
@@ -25,8 +23,6 @@ has its measured coverage."""
 ONE_SEED = """\
 No two runs of the last commit differ in train.seed alone, so there is nothing to average; \
 make seeds makes such runs (docs/experiments.md)."""
-# Measures of collapse that are averaged, too: their titles.
-COLLAPSE = {"repeated": "Repeated ↓", "distinct_2": "Distinct-2 ↑"}
 
 
 def seed_tables(runs: Sequence[Run]) -> str:
@@ -47,7 +43,7 @@ def seed_tables(runs: Sequence[Run]) -> str:
         seeds = ", ".join(str(run.seed) for run in group)
         parts += [
             f"## {label}",
-            f"{len(group)} seeds ({seeds}), {count_prompts(group[0].results)}. {NOTE}",
+            f"{len(group)} seeds ({seeds}), {count_prompts(group[0].scores.clusters())}. {NOTE}",
             markdown(_means(group)),
             "Differences, seed by seed; the verdict is that of docs/evaluation.md.",
             markdown(_differences(group), "Difference"),
@@ -64,7 +60,7 @@ def brief_table(runs: Sequence[Run]) -> str:
     for group, label in zip(groups, _labels(groups), strict=True):
         totals = {
             name: _text(over_seeds(_values(group, "s_total", name), _clusters(group)))
-            for name in group[0].results.candidates()
+            for name in group[0].scores.candidates()
         }
         rows[label] = {"seeds": str(len(group)), **totals}
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
@@ -87,45 +83,40 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _clusters(group: Sequence[Run]) -> list[str]:
-    return group[0].results.clusters()
+    return group[0].scores.clusters()
 
 
 def _values(group: Sequence[Run], measure: str, candidate: str) -> np.ndarray:
     """Shape (seeds, prompts), the prompts in the order of the first run."""
-    ids = [prompt.id for prompt in group[0].results.prompts]
-    return np.stack([run.results.values(measure)[candidate].loc[ids].to_numpy() for run in group])
+    ids = group[0].scores.ids()
+    return np.stack([run.scores.values(measure)[candidate].loc[ids].to_numpy() for run in group])
 
 
 def _means(group: Sequence[Run]) -> pd.DataFrame:
-    results = group[0].results
-    summaries = [summarise_all(run.results, run.params.sample.max_words) for run in group]
     rows: dict[str, dict[str, str]] = {}
-    for name in results.candidates():
+    for name in group[0].scores.candidates():
         rows[name] = {
             measure.title: _text(over_seeds(_values(group, key, name), _clusters(group)))
-            for key, measure in all_measures(results).items()
+            for key, measure in group[0].measures().items()
         }
         for key, title in COLLAPSE.items():
-            rows[name][title] = _mean_and_sd([each[name][key] for each in summaries])
+            rows[name][title] = _mean_and_sd([run.numbers[key] for run in group], name)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _mean_and_sd(values: Sequence[float | None]) -> str:
-    known = np.array([value for value in values if value is not None])
+def _mean_and_sd(of_seeds: Sequence[pd.Series], candidate: str) -> str:
+    known = pd.Series([float(of_seed[candidate]) for of_seed in of_seeds]).dropna()
     return f"{known.mean():.2f} ± {known.std(ddof=1):.2f}" if len(known) > 1 else "n/a"
 
 
 def _differences(group: Sequence[Run]) -> pd.DataFrame:
     """A row per comparison and measure."""
-    results = group[0].results
     rows: dict[str, Mapping[str, Any]] = {}
     clusters = _clusters(group)
     for against, method in group[0].compared():
-        for key, measure in all_measures(results).items():
-            both = [run.results.values(key) for run in group]
-            ids = [prompt.id for prompt in results.prompts]
-            differences = np.stack(
-                [paired_differences(each[method].loc[ids], each[against].loc[ids]) for each in both]
+        for key, measure in group[0].measures().items():
+            differences = paired_differences(
+                _values(group, key, method), _values(group, key, against)
             )
             found = over_seeds(differences, clusters)
             rows[f"{method} - {against}: {measure.title}"] = {

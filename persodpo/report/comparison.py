@@ -96,7 +96,10 @@ def compare(
     rows = [
         {"against": against, "method": method, "measure": key}
         | _compare_one(
-            paired_differences(values[key][method], values[key][against]),
+            paired_differences(
+                values[key][method].to_numpy(dtype=float),
+                values[key][against].to_numpy(dtype=float),
+            ),
             clusters,
             measures[key],
             equivalence,
@@ -110,9 +113,9 @@ def compare(
     return table.assign(p_holm=corrected)
 
 
-def paired_differences(one: pd.Series, other: pd.Series) -> np.ndarray:
+def paired_differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The differences of two candidates' values, prompt by prompt; what is rounding alone is 0."""
-    differences = (one - other).to_numpy(dtype=float)
+    differences = one - other
     # sums in another order leave differences that are none
     return np.where(np.abs(differences) < 1e-9, 0.0, differences)
 

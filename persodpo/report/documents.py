@@ -1,6 +1,6 @@
 """The results as documents: table1.md, comparison.md, audit.md, and the blocks of the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,6 @@ from persodpo.intervals import CONFIDENCE, RESAMPLES
 from persodpo.report.audit import NOTE as AUDIT_NOTE
 from persodpo.report.audit import audit_table, audit_warnings, correlation_table
 from persodpo.report.gains import one_sided_gains
-from persodpo.report.measures import all_measures, audit_keys
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results
@@ -73,7 +72,8 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
     warned, metrics = collapses(summaries, results.starts), results.metrics
     parts = [
         "# Results on the validation prompts",
-        f"{count_prompts(results)} per candidate. Training pairs: {_pair_sets(results)}.",
+        f"{count_prompts(results.clusters())} per candidate. "
+        f"Training pairs: {_pair_sets(results)}.",
         f"{SCORERS_NOTE} {_versions(results)}",
         *_mixed(results),
         *_warnings(warned),
@@ -135,7 +135,7 @@ def differences_of(method: str, results: Results, compared: pd.DataFrame) -> str
 
 
 def _in_short(results: Results, compared: pd.DataFrame) -> pd.DataFrame:
-    return verdict_table(compared, all_measures(results), audit_keys(results))
+    return verdict_table(compared, results.measures(), results.audit_keys())
 
 
 def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
@@ -144,7 +144,7 @@ def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, st
         (
             f"Compared with {against}",
             f"Method minus {against} on the same {rows['n'].iloc[0]} prompts.",
-            comparison_table(rows, all_measures(results)),
+            comparison_table(rows, results.measures()),
         )
         for against, rows in compared.groupby("against", sort=False)
     ]
@@ -153,12 +153,12 @@ def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, st
 def _comparison_note(results: Results, equivalence: float) -> str:
     few = f"\n\n{FEW_NOTE}" if len(set(results.clusters())) < FEW_PROMPTS else ""
     note = COMPARISON_NOTE.format(equivalence=equivalence)
-    return f"{count_prompts(results)}. {note}{few}"
+    return f"{count_prompts(results.clusters())}. {note}{few}"
 
 
-def count_prompts(results: Results) -> str:
-    """How many prompts there are, and of how many dialogues, if these are fewer."""
-    n, dialogues = len(results.prompts), len(set(results.clusters()))
+def count_prompts(clusters: Sequence[str]) -> str:
+    """How many prompts there are, of these dialogues, and of how many, if these are fewer."""
+    n, dialogues = len(clusters), len(set(clusters))
     return f"{n} prompts" + (f" of {dialogues} dialogues" if dialogues < n else "")
 
 
@@ -245,7 +245,7 @@ def facts(results: Results, params: Params) -> dict[str, str]:
     """What the page's head says of the run."""
     return {
         "Trained model": params.trained_model().model if params.train.methods else "none",
-        "Validation prompts": count_prompts(results),
+        "Validation prompts": count_prompts(results.clusters()),
         "Training prompts": str(params.sample.n_train),
         "Pool": ", ".join(params.pool),
         "Training pairs": _pair_sets(results),

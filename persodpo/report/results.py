@@ -1,7 +1,6 @@
 """All candidates' answers to the validation prompts with all their scores, in one table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +9,9 @@ import pandas as pd
 from persodpo.errors import UserError
 from persodpo.pair import Scale, evaluated_table, score_table, weighted_metrics
 from persodpo.records import Evaluated, Prompt, Response, read_rows
+from persodpo.report.measures import Measure, all_measures, report_metrics, total_width
 from persodpo.runner import read_json
-from persodpo.score import Metric, declared_metrics
+from persodpo.score import Metric
 from persodpo.workflow import Params
 
 
@@ -44,6 +44,14 @@ class Results(NamedTuple):
     prompts: Sequence[Prompt]
     trainings: Mapping[str, Mapping[str, float]]
     starts: Mapping[str, str]
+
+    def measures(self) -> dict[str, Measure]:
+        """What the candidates are compared by."""
+        return all_measures(self.metrics, self.total_width)
+
+    def audit_keys(self) -> list[str]:
+        """The metrics that no pair sees."""
+        return [key for key in self.metrics if key not in self.weights]
 
     def clusters(self) -> list[str]:
         """The dialogue of each prompt, in the order of `values`."""
@@ -93,10 +101,8 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         UserError: A file is missing or has a bad row, or the candidates didn't answer the
             validation prompts, each once.
     """
-    metrics = declared_metrics(params.scorers)
+    metrics = report_metrics(params)
     weighted = weighted_metrics(metrics, params.scoring.weights)
-    for key in metrics.keys() - weighted.keys():
-        metrics[key] = replace(metrics[key], label=f"{metrics[key].label} (audit)")
     scale = Scale.model_validate(read_json(artifacts / "pairs/scale.json"))
     tables: list[pd.DataFrame] = []
     for name in candidates:
@@ -124,7 +130,7 @@ def read_results(candidates: Sequence[str], params: Params, artifacts: Path) -> 
         metrics=metrics,
         pairs=read_json(artifacts / "pairs/metrics.json"),
         weights={key: params.scoring.weights[key] for key in weighted},
-        total_width=(sum(params.scoring.weights.values()) + params.scoring.w1 + params.scoring.w2),
+        total_width=total_width(params.scoring),
         findings=_read_findings(artifacts / "audit/findings.csv"),
         prompts=[by_id[id_] for id_ in answered],
         trainings={

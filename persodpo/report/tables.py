@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from persodpo.intervals import Interval, failure_interval, mean_interval
-from persodpo.report.measures import Measure, all_measures, metric_title
+from persodpo.report.measures import Measure, metric_title
 from persodpo.report.results import Results
 from persodpo.score import Metric
 
@@ -102,7 +102,7 @@ def interval_table(results: Results, valid_only: bool) -> pd.DataFrame:
         valid = of_candidate["valid"].to_numpy(dtype=bool)
         clusters = of_candidate["id"].map(dialogues).to_numpy()
         row = {"n": str(int(valid.sum()) if valid_only else len(valid))}
-        for key, measure in all_measures(results).items():
+        for key, measure in results.measures().items():
             if key == "failed":
                 if not valid_only:
                     row[measure.title] = interval_text(failure_interval(~valid, clusters.tolist()))

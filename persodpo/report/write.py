@@ -19,16 +19,20 @@ from persodpo.report.figures import (
     pairs_figure,
     training_figure,
 )
-from persodpo.report.measures import all_measures
 from persodpo.report.page import examples_data, render_page
 from persodpo.report.published import published_rows
 from persodpo.report.results import Results, read_results
+from persodpo.report.scores import FILE as SCORES_FILE
+from persodpo.report.scores import prompt_scores, write_scores
 from persodpo.report.summary import BASE, headline, summarise_all
 from persodpo.runner import write_json
 from persodpo.workflow import Params
 
 # The paper's baseline, with which each other method on pairs is compared.
 BASELINE = "dpo"
+# A candidate's numbers that `dvc plots` and the means over seeds take, and their file.
+PLOTTED = ["failure_ratio", "seconds", "repeated", "distinct_2"]
+CANDIDATES_FILE = "candidates.csv"
 # The histograms of the pairs that are drawn: what is counted, its title, the file.
 HISTOGRAMS = {
     "s_total": ("Total score", "scores"),
@@ -86,8 +90,8 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
         sources: What they are made of.
         params: All parameters.
         folder: Gets `table1.md`, `comparison.md`, `audit.md`, `metrics.json` (at most ten numbers
-            per candidate), `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and
-            `report.html`.
+            per candidate), `scores.csv` (every value of every candidate on every prompt),
+            `candidates.csv` (for `dvc plots`), `figure2{a,b,c}.svg` and `report.html`.
     """
     results, equivalence = sources.results, params.evaluate.equivalence
     summaries = summarise_all(results, params.sample.max_words)
@@ -105,9 +109,9 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
     write_text(folder / "audit.md", audit_document(results))
     metrics = {name: headline(summary) for name, summary in summaries.items()}
     write_json(folder / "metrics.json", metrics)
-    columns = ["failure_ratio", "seconds"]
-    plotted = pd.DataFrame.from_dict(summaries, orient="index")[columns].rename_axis("candidate")
-    write_text(folder / "candidates.csv", plotted.to_csv())
+    write_scores(prompt_scores(results), folder / SCORES_FILE)
+    plotted = pd.DataFrame.from_dict(summaries, orient="index")[PLOTTED].rename_axis("candidate")
+    write_text(folder / CANDIDATES_FILE, plotted.to_csv())
     for name, charts in figures.items():
         write_text(folder / f"{name}.svg", draw(charts))
     on_page = figures | {"pairs": pairs_figure(sources.histograms)}
@@ -125,7 +129,7 @@ def write_results(sources: Sources, params: Params, folder: Path) -> None:
 
 def compare_methods(results: Results, params: Params) -> pd.DataFrame:
     """Compare each method with others: see `persodpo.report.comparison.compare`."""
-    found = all_measures(results)
+    found = results.measures()
     values = {key: results.values(key) for key in found}
     return compare(
         values,

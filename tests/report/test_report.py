@@ -12,7 +12,6 @@ from persodpo.errors import UserError
 from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
-from persodpo.report.measures import audit_keys
 from persodpo.report.results import read_results
 from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
@@ -274,6 +273,12 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     assert list(metrics) == WHOLE.candidates()
     assert all(len(numbers) <= 10 for numbers in metrics.values())
     assert metrics["base"]["failure_ratio"] == 0.25
+    scores = pd.read_csv(folder / "scores.csv")
+    means = scores.groupby("candidate", sort=False).mean(numeric_only=True)
+    for name, numbers in metrics.items():
+        assert means.loc[name, "s_total"] == pytest.approx(numbers["s_total"])
+        assert means.loc[name, "c"] == pytest.approx(numbers["c"])
+        assert means.loc[name, "failed"] == pytest.approx(numbers["failure_ratio"])
     plotted = pd.read_csv(folder / "candidates.csv")
     assert plotted["candidate"].tolist() == WHOLE.candidates()
     for name, words in {"figure2a": "Gradient norm", "figure2b": "Reward accuracy",
@@ -304,7 +309,7 @@ def test_a_metric_of_the_weight_0_is_an_audit_metric(artifacts):
     weights = WHOLE.scoring.weights | {"p": 0.0}
     scoring = WHOLE.scoring.model_copy(update={"weights": weights})
     read = read_results(["base", "dpo"], WHOLE.model_copy(update={"scoring": scoring}), artifacts)
-    assert "p" in audit_keys(read)
+    assert "p" in read.audit_keys()
     assert read.metrics["p"].label == "P (audit)"
     assert read.weights.keys() == weights.keys() - {"p"}
 

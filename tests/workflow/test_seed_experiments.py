@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import chdir
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from test_experiments import PAGE, blocks
 from workspace import Workspace
 
-from persodpo.experiments.runs import by_settings, read_runs
-from persodpo.records import Evaluated, read_rows
+from persodpo.errors import UserError
+from persodpo.experiments.runs import FILES, by_settings, read_runs
 
 pytestmark = pytest.mark.slow
 
@@ -78,18 +79,61 @@ def test_some_are_chosen_and_a_brief_table(workspace):
     assert "as in workspace" in brief
     assert brief.strip() in workspace.run("make", "--silent", "table")
     output = seeds(workspace, "nobody", fails=True)
-    assert "error: nobody: there is no such experiment of the last commit; there are" in output
+    assert "error: nobody: there is no such experiment of the last commit, and no folder" in output
 
 
-def test_other_prompts_are_another_group(workspace):
+def run_folder(workspace, name, folder):
+    """An experiment's files in a folder of their own, as git gives them."""
+    for file in FILES:
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shown = workspace.run("git", "show", f"refs/exps/{_ref(workspace, name)}:{file}")
+        target.write_text(shown)
+    return folder
+
+
+def test_folders_of_runs_are_averaged(workspace, tmp_path):
+    """As with seeds that were made on several machines."""
+    folder = run_folder(workspace, "seed_1", tmp_path / "seed_1")
+    assert seeds(workspace, "workspace", str(folder)) == seeds(workspace, "workspace", "seed_1")
+
+
+def test_other_prompts_are_another_group(workspace, tmp_path):
     """As after an edit of the data, of which params.yaml says nothing."""
+    folder = run_folder(workspace, "seed_1", tmp_path / "seed_1")
+    lock = (folder / "dvc.lock").read_text()
+    entry = lock.split("path: artifacts/prompts/valid.jsonl")[1]
+    md5 = re.search(r"md5: (\w+)", entry)[1]
+    (folder / "dvc.lock").write_text(lock.replace(md5, md5[::-1]))
     with chdir(workspace.folder):
         runs, _ = read_runs(["workspace", "seed_1"])
+        others, _ = read_runs(["workspace", str(folder)])
     assert [len(group) for group in by_settings(runs)] == [2]
-    results = runs[1].results
-    edited = [each.model_copy(update={"golden_answer": "No."}) for each in results.prompts]
-    other = runs[1]._replace(results=results._replace(prompts=edited))
-    assert [len(group) for group in by_settings([runs[0], other])] == [1, 1]
+    assert [len(group) for group in by_settings(others)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "sentence"),
+    [
+        ("dvc.lock", None, "hasn't run to its end with these settings"),
+        ("results/scores.csv", None, "results/scores.csv: can't be read"),
+        ("results/candidates.csv", None, "results/candidates.csv: can't be read"),
+        ("results/scores.csv", lambda text: text.replace("s_total", "total"), "can't be read"),
+        ("results/scores.csv", lambda text: text[: text.rindex("\npersodpo_un") + 1],
+         "it must have each prompt once for each of base, golden, sft, dpo, persodpo"),
+        ("results/candidates.csv", lambda text: text.replace("distinct_2", "distinct"),
+         "results/candidates.csv: can't be read"),
+    ],
+)  # fmt: skip
+def test_a_bad_folder_is_refused(workspace, tmp_path, file, edit, sentence):
+    folder = run_folder(workspace, "seed_1", tmp_path / "seed_1")
+    if edit is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(edit((folder / file).read_text()))
+    with chdir(workspace.folder), pytest.raises(UserError) as caught:
+        read_runs([str(folder)])
+    assert sentence in str(caught.value)
 
 
 def test_other_settings_are_another_group(workspace):
@@ -111,20 +155,10 @@ def test_an_experiment_that_ended_early_is_left_out(workspace):
     workspace.run("dvc", "exp", "remove", "early")
 
 
-def test_what_is_on_another_machine_is_left_out(workspace, tmp_path):
-    """An experiment that was fetched by git alone: its answers aren't in DVC's cache here."""
+def test_runs_of_another_machine_are_averaged(workspace, tmp_path):
+    """Experiments that were fetched by git alone: DVC's cache has none of their files here."""
     copy = workspace.copy_to(tmp_path / "workspace")
-    rows = read_rows(copy.folder / "artifacts/evaluations/persodpo.jsonl", Evaluated)
-    assert rows
-    lock = copy.run("git", "show", f"refs/exps/{_ref(copy, 'seed_1')}:dvc.lock")
-    entry = lock.split("artifacts/evaluations/persodpo.jsonl")[1]
-    md5 = re.search(r"md5: (\w+)", entry)[1]
-    file = copy.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    others = [copy.run("git", "show", f"refs/exps/{_ref(copy, 'seed_2')}:dvc.lock"),
-              (copy.folder / "dvc.lock").read_text()]  # fmt: skip
-    shared = any(md5 in other for other in others)
-    file.unlink()
-    output = seeds(copy)
-    assert "seed_1 is left out: artifacts/evaluations/persodpo.jsonl of the experiment" in output
-    if not shared:
-        assert "2 seeds (0, 2)" in output
+    before = seeds(copy)
+    shutil.rmtree(copy.folder / ".dvc/cache")
+    assert "3 seeds (0, 1, 2)" in before
+    assert seeds(copy) == before
