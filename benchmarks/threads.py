@@ -1,11 +1,16 @@
-"""What waiting threads cost: one training step and one generation, alone and beside a busy process.
+"""What waiting threads and small pages of memory cost: one training step and one generation.
 
-    python -m benchmarks.threads compare
+    python -m benchmarks.threads compare      threads, alone and beside a busy process
+    python -m benchmarks.threads pages        memory in pages of 4 kB and in huge ones (glibc only)
 
 torch's OpenMP threads wait for each other by spinning, so many rounds as GOMP_SPINCOUNT says (GCC's
 documentation of libgomp), before they sleep. Compared are none, the 5,000 that the package sets
 before torch is imported, and the 300,000 that libgomp takes by itself. Each runs in a process of
 its own, which is given up after some minutes: a round that never ends is an answer, too.
+
+glibc gives every large block back to the kernel as soon as it is freed, and each new one is cleared
+page by page. HUGE_PAGES has it keep them, in huge pages (glibc's manual, "Memory Allocation
+Tunables").
 """
 
 import os
@@ -13,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -29,6 +34,12 @@ app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=
 echo = typer.echo
 KEY = "the packaged model"
 SPINS = (0, 5_000, 300_000)
+WHAT = ("training step", "generation")
+KEPT = 32 * 2**30
+HUGE_PAGES = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:"
+    f"glibc.malloc.mmap_threshold={KEPT}:glibc.malloc.trim_threshold={KEPT}"
+}
 
 
 @app.command()
@@ -37,26 +48,35 @@ def compare(rounds: int = 2, patience: float = 120) -> None:
     for neighbours in (0, 1):
         first: list[float] = []
         for spins in SPINS:
-            seconds = _seconds(neighbours, spins, rounds, patience)
+            environment = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": str(spins)}
+            seconds = _seconds(neighbours, environment, rounds, patience)
             first = first or seconds
             found = ", ".join(
                 f"{what} {each:.2f} s ({each / none:.2f} of none)"
-                for what, each, none in zip(
-                    ("training step", "generation"), seconds, first, strict=False
-                )
+                for what, each, none in zip(WHAT, seconds, first, strict=False)
             )
             echo(f"{neighbours} busy processes, {spins:,} spins: "
                  f"{found or f'not done after {patience:g} s'}")  # fmt: skip
 
 
-def _seconds(neighbours: int, spins: int, rounds: int, patience: float) -> list[float]:
+@app.command()
+def pages(rounds: int = 5, patience: float = 120) -> None:
+    """Seconds with memory in pages of 4 kB and in huge pages, on an idle machine, and ratios."""
+    small, huge = (_seconds(0, each, rounds, patience) for each in ({}, HUGE_PAGES))
+    for what, before, after in zip(WHAT, small, huge, strict=True):
+        echo(f"{what}: {before:.2f} s in pages of 4 kB, {after:.2f} s in huge pages, "
+             f"{before / after:.2f} times as fast")  # fmt: skip
+
+
+def _seconds(
+    neighbours: int, environment: Mapping[str, str], rounds: int, patience: float
+) -> list[float]:
     """Of a training step and a generation; none of a process that was given up."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": str(spins)}
     try:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "benchmarks.threads", "measure", str(rounds)],
-            env=os.environ | environment, check=True, capture_output=True, text=True,
+            env=os.environ | dict(environment), check=True, capture_output=True, text=True,
             timeout=patience,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
