@@ -1,6 +1,6 @@
 """The losses of one process beside those of two that share the weights, step by step.
 
-    python -m benchmarks.sharding    FSDP2 and, if it is installed, DeepSpeed's ZeRO-2, on the CPU
+    python -m benchmarks.sharding compare    FSDP2 and, if installed, DeepSpeed's ZeRO-2, on the CPU
 
 Model and pairs are those of `benchmarks.training`, the launcher's files those of docs/scale.md.
 """
