@@ -49,14 +49,15 @@ def seeds(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Experiments, folders of runs, or workspace; without one, all but folders."
+            help="Experiments, folders of runs, or workspace; without one, it and all experiments."
         ),
     ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="The mean total scores only.")] = False,
 ) -> None:
-    """Average runs over train.seed: the workspace's, the last commit's experiments, other folders'.
+    """Average runs that differ in train.seed alone.
 
-    Runs whose other settings are equal belong together. make seeds makes them.
+    They are those of the workspace, of the last commit's experiments, and of other folders.
+    make seeds makes them.
     """
     from persodpo.experiments import brief_table, read_runs, seed_tables  # noqa: PLC0415
 

@@ -74,7 +74,7 @@ class Results(NamedTuple):
         }
 
     def values(self, measure: str) -> pd.DataFrame:
-        """One measure over all responses: a row per prompt, a column per candidate.
+        """One column of numbers over all responses: a row per prompt, a column per candidate.
 
         A metric's value that couldn't be computed, or that a failed response hasn't, is the worst.
         """

@@ -49,24 +49,12 @@ class PromptScores(NamedTuple):
 
 def prompt_scores(results: Results) -> PromptScores:
     """What `scores.csv` has of all answers."""
+    columns = [*results.measures(), *OTHERS]
+    table = pd.DataFrame({key: results.values(key).unstack() for key in columns})
+    table = table.rename_axis(KEYS[:2]).reset_index()
     dialogues = {prompt.id: prompt.cluster for prompt in results.prompts}
-    ids = [prompt.id for prompt in results.prompts]
-    by_measure = {key: results.values(key) for key in results.measures()}
-    tables = []
-    for name in results.candidates():
-        rows = results.of(name).set_index("id").loc[ids]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "candidate": name,
-                    "id": ids,
-                    "dialogue": [dialogues[id_] for id_ in ids],
-                    **{key: values[name].loc[ids].to_numpy() for key, values in by_measure.items()},
-                    **{key: rows[key].to_numpy() for key in OTHERS},
-                }
-            )
-        )
-    return PromptScores(pd.concat(tables, ignore_index=True))
+    table.insert(2, KEYS[2], table["id"].map(dialogues))
+    return PromptScores(table)
 
 
 def write_scores(scores: PromptScores, file: Path) -> None:

@@ -13,6 +13,7 @@ from persodpo.pair.scoring import Bounds, Scale
 from persodpo.prompts import render_prompt
 from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
 from persodpo.report.results import read_results
+from persodpo.report.scores import OTHERS, prompt_scores
 from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
 from persodpo.runner import write_json
@@ -303,6 +304,26 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     write_results(read_sources(WHOLE, artifacts), WHOLE, again)
     for file in folder.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def test_every_prompt_keeps_its_values_and_dialogue(artifacts):
+    """Also of a candidate whose rows come in another order."""
+    write_evaluation(artifacts, "dpo", [*ROWS[2:], *ROWS[:2]])
+    file = artifacts / "prompts/valid.jsonl"
+    prompts = read_rows(file, Prompt)
+    dialogues = ["one", "two", "one", None]
+    write_rows(file, [each.model_copy(update={"dialogue": dialogue})
+                      for each, dialogue in zip(prompts, dialogues, strict=True)])  # fmt: skip
+    read = results(artifacts, "base", "dpo")
+    scores = prompt_scores(read)
+    assert scores.table["dialogue"].tolist() == ["one", "two", "one", "d"] * 2
+    assert scores.clusters() == read.clusters()
+    assert scores.candidates() == ["base", "dpo"]
+    for column in (*read.measures(), *OTHERS):
+        wide = scores.values(column)
+        assert wide["base"].tolist() == wide["dpo"].tolist(), column
+    assert scores.values("words")["base"].loc["c"] == 200
+    assert scores.values("c")["base"].loc["d"] == read.metrics["c"].worst
 
 
 def test_a_metric_of_the_weight_0_is_an_audit_metric(artifacts):
