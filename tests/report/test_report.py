@@ -306,6 +306,12 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
         assert (again / file.name).read_bytes() == file.read_bytes()
 
 
+def test_the_total_score_spans_all_its_terms(artifacts):
+    """Its width decides what is equivalent: the default's four weights of 0.25, w1 and w2."""
+    measures = results(artifacts, "base").measures()
+    assert measures["s_total"].width == pytest.approx(1 + 0.32 + 0.16)
+
+
 def test_every_prompt_keeps_its_values_and_dialogue(artifacts):
     """Also of a candidate whose rows come in another order."""
     write_evaluation(artifacts, "dpo", [*ROWS[2:], *ROWS[:2]])

@@ -55,7 +55,7 @@ def table(text):
         (table(""), "it must have each prompt once for each of base, dpo"),
         (table("base,a,d,1,0,0,1\n"), "it must have each prompt once"),
         (table("base,a,d,1,0,0,1\ndpo,a,d,1,0,0,1\ndpo,b,d,1,0,0,1\n"), "each prompt once"),
-        (table("base,a,d,1,0,0,1\nbase,a,d,1,0,0,1\ndpo,b,d,1,0,0,1\ndpo,a,d,1,0,0,1\n"),
+        (table("base,a,d,1,0,0,1\nbase,a,d,0,0,0,1\ndpo,b,d,1,0,0,1\ndpo,a,d,1,0,0,1\n"),
          "each prompt once"),
         (table("other,a,d,1,0,0,1\n"), "each prompt once"),
         (b"\xff\xfe\x00", "can't be read"),
