@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_trainings import LORA, Runs, weights
+from tiny_trainings import LORA, PAIRS, PROMPTS, Runs, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaModel, PreTrainedModel
 
 from persodpo.errors import UserError
+from persodpo.models.loading import load_causal_lm
 
 
 @pytest.fixture
@@ -80,19 +81,37 @@ def test_bfloat16(run, capsys):
     assert logs["bfloat16"]["rewards/margins"].iloc[0] == 0  # the policy starts as its reference
 
 
-def test_nf4(run, tmp_path):
-    log = run("nf4", lora=LORA | {"targets": ["q_proj", "v_proj"], "quantisation": "nf4"}).log
+@pytest.mark.parametrize("would_repack", [False, True])
+def test_nf4(run, tiny_model, tmp_path, monkeypatch, would_repack):
+    """Trained on quantised weights as on the same weights written out, step by step.
+
+    Also where bitsandbytes would repack them, as on avx512_bf16: of widths that aren't multiples of
+    its block it can't, and what it has repacked can't be trained through.
+    """
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: would_repack)
+    targets = LORA | {"targets": ["q_proj", "v_proj"]}
+    quantised = targets | {"quantisation": "nf4"}
+    written = load_causal_lm(str(tiny_model), None, "the test", torch.float32, nf4=True)
+    written.dequantize().save_pretrained(tmp_path / "written")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "written")
+    log = run("nf4", lora=quantised).log
+    expected = run("of the written", model=tmp_path / "written", lora=targets).log
     assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
-    assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
+    for column in ("loss/total", "rewards/margins"):
+        assert log[column].tolist() == pytest.approx(expected[column].tolist(), abs=5e-3)
+    # the rounding to 4 bits shows, so the agreement isn't that of two plain trainings
+    plain = run("plain", lora=targets).log
+    assert abs(log["loss/total"].iloc[0] - plain["loss/total"].iloc[0]) > 0.02
     assert {each.dtype for each in weights(tmp_path / "nf4").values()} == {torch.float32}
 
 
-def test_nf4_on_a_cpu_that_would_repack_the_weights(run, monkeypatch):
-    """bitsandbytes on avx512_bf16: of widths that aren't multiples of its block it can't."""
-    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
-    log = run("nf4", lora=LORA | {"targets": ["q_proj", "v_proj"], "quantisation": "nf4"}).log
-    assert log["rewards/margins"].iloc[0] == pytest.approx(0, abs=1e-4)
+def test_nf4_learns(run):
+    """The loss of one prompt's pairs falls from step to step."""
+    log = run("nf4", data=PAIRS[:3], prompts=PROMPTS[:1], method={"learning_rate": 0.01}, epochs=3,
+              lora=LORA | {"targets": ["q_proj", "v_proj"], "quantisation": "nf4"}).log  # fmt: skip
+    assert log["loss/total"].is_monotonic_decreasing
     assert log["loss/total"].iloc[-1] < log["loss/total"].iloc[0]
+    assert len(log) == 3
 
 
 def test_nf4_without_its_package(run, monkeypatch):
