@@ -3,7 +3,7 @@
 python -m persodpo sync
 python -m persodpo seeds [NAME ...] [--brief]
 python -m persodpo estimate
-python -m persodpo profile paper | replay --logs FOLDER
+python -m persodpo profile NAME [--logs FOLDER] [--force]
 python -m persodpo export METHOD --to FOLDER [--push OWNER/NAME [--public] [--dry-run]]
 python -m persodpo chat [--with NAME] [--persona SENTENCE | --like ID] [--raw]
 python -m persodpo cache show | verify | prune | seed
@@ -36,7 +36,8 @@ def main() -> None:
 def sync() -> None:
     """Bring dvc.yaml and nli/dvc.yaml in step with params.yaml and the imports.
 
-    Run it after a change of `models`, `pool`, `train.methods` or `evaluate.baselines`.
+    Run it after you add, remove or rename a model of the pool, a method, a baseline or a metric,
+    and after you name another local folder or file.
     """
     # imported late, as in all commands, so that the help comes at once
     from persodpo.workflow import synchronise_files  # noqa: PLC0415
@@ -105,7 +106,7 @@ def profile(
 ) -> None:
     """Put a profile in the place of params.yaml, and bring dvc.yaml in step.
 
-    Do it on a branch of its own, and commit; README.md has the commands.
+    Do it on a branch of its own, and commit; the profile's head has the commands.
     """
     from persodpo.workflow import apply_profile  # noqa: PLC0415
 
@@ -130,26 +131,33 @@ def export(
         bool, typer.Option("--dry-run", help="With --push: list what it would upload.")
     ] = False,
 ) -> None:
-    """Write a trained method as a folder to share: model, adapter, prompt and model card."""
-    from persodpo.share.export import export_method  # noqa: PLC0415
+    """Write a trained method as a folder to share: model, adapter, prompt and model card.
+
+    With --push a folder that is there already is uploaded as it is, unless --force writes it anew.
+    """
+    from persodpo.share.export import export_method, refuse_other_policy  # noqa: PLC0415
     from persodpo.share.push import list_upload, push_folder, refuse_repo  # noqa: PLC0415
 
     if push is None and (public or dry_run):
         raise UserError("--public and --dry-run belong to --push; name a model with it.")
     if push is not None:
         refuse_repo(push)
-    facts = export_method(method, to, force)
-    if facts.outdated:
+    if push is not None and to.exists() and not force:
+        refuse_other_policy(method, to)
+        typer.echo(f"{to}: is there, and taken as it is; --force writes it anew.")
+    else:
+        facts = export_method(method, to, force)
+        if facts.outdated:
+            typer.echo(
+                f"warning: dvc.lock has other values of {', '.join(facts.outdated)} than "
+                f"params.yaml, which the card says; run dvc repro train@{method} and export again."
+            )
+        if not facts.evaluated:
+            typer.echo(f"warning: {method} isn't evaluated; run dvc repro evaluate@{method} first.")
         typer.echo(
-            f"warning: dvc.lock has other values of {', '.join(facts.outdated)} than params.yaml, "
-            f"which the card says; run dvc repro train@{method} and export again."
+            f"{to}: the model and its card. Read README.md before you share it; prompt.txt holds "
+            "one of the validation dialogues."
         )
-    if not facts.evaluated:
-        typer.echo(f"warning: {method} isn't evaluated; run dvc repro evaluate@{method} before.")
-    typer.echo(
-        f"{to}: the model and its card. Read README.md before you share it; prompt.txt holds "
-        "one of the validation dialogues."
-    )
     if push is None:
         return
     if dry_run:

@@ -180,13 +180,14 @@ REMEDIES = {
     "length_d": "set pairing.match_length, or another scoring.length",
     "near_duplicates": "raise pairing.margin, or take models out of the pool that answer alike",
     "conflicting_texts": "raise pairing.margin, or take pairing.strategy best_worst",
-    "decided_by_format": "take models into the pool that keep the format, or lower scoring.w2",
+    "decided_by_format": "take models into the pool that keep the format, or lower pairing.margin",
     "decided_by_length": "lower scoring.w1",
     "decided_by_both": "lower scoring.w1 and scoring.w2",
 }
 # and in the set dpo, which has neither margin nor strategy.
 REMEDIES_DPO = {
-    "length_d": "raise generate.max_tokens if long answers are cut and fail, or train on persodpo",
+    "length_d": "raise generate.max_tokens if long answers are cut and fail; pairing.match_length "
+    "works on the set persodpo alone",
     "near_duplicates": "take models out of the pool that answer alike",
     "conflicting_texts": "take models out of the pool that answer alike",
 }

@@ -10,6 +10,7 @@ What FOLDER gets:
 Nothing is uploaded, and nothing of the environment is written down but versions.
 """
 
+import filecmp
 import shutil
 import subprocess
 import tempfile
@@ -45,6 +46,8 @@ from persodpo.share.policies import is_adapter, policy_folder
 from persodpo.workflow import Params, load_params
 
 LOCK_FILE = Path("dvc.lock")
+# as peft names it
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
 def export_method(method: str, target: Path, force: bool = False) -> Facts:
@@ -86,6 +89,40 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
         write_text(folder / PROMPT_FILE, text)
         write_text(folder / "README.md", model_card(facts))
     return facts
+
+
+def refuse_other_policy(method: str, folder: Path) -> None:
+    """Refuse a folder that isn't an export of a method's policy as it is now.
+
+    Of a whole model (`lora: null`) only that it is an export is checked: its weights may be saved
+    in another number format.
+
+    Args:
+        method: A key of `train.methods`.
+        folder: What `export_method` may have written.
+
+    Raises:
+        UserError: There is no such method, its policy is missing, or the folder is no export, or
+            one with other adapter weights.
+    """
+    params = load_params()
+    pick(params.train.methods, method, "train.methods")
+    if not (folder / PROMPT_FILE).is_file():
+        raise UserError(
+            f"{folder}: is no export (there is no {PROMPT_FILE} in it); name another folder with "
+            "--to."
+        )
+    policy = policy_folder(method)
+    if is_adapter(method, params):
+        weights = (policy / ADAPTER_FILE, folder / "adapter" / ADAPTER_FILE)
+        same = weights[1].is_file() and filecmp.cmp(*weights, shallow=False)
+    else:
+        same = not (folder / "adapter").exists()
+    if not same:
+        raise UserError(
+            f"{folder}: holds another policy than that of {method} as it is now; --force writes it "
+            "anew."
+        )
 
 
 def _refuse_target(target: Path, force: bool) -> None:

@@ -56,12 +56,13 @@ def push_folder(folder: Path, repo: str, public: bool) -> str:
     except LocalTokenNotFoundError as error:
         raise UserError(
             f"--push {repo}: there is no token for the Hugging Face hub; run hf auth login, or set "
-            f"the environment variable HF_TOKEN. The folder {folder} is written."
+            f"the environment variable HF_TOKEN. The folder {folder} is written; without --force "
+            "it is uploaded as it is."
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"--push {repo}: the hub doesn't take it ({reason}). The folder {folder} is written; "
-            f"try again with hf upload {repo} {folder}."
+            "try again without --force, and it is uploaded as it is."
         ) from error
     return str(done.commit_url)

@@ -3,7 +3,7 @@
 A profile is a params.yaml of its own in `profiles/`. Where it says `$logs/`, files are
 meant that the paper's authors published; the user names the folder they lie in. In a
 clone of the authors' repository they have other names than here, and the metric values
-are Excel files; both names are looked for.
+are Excel files; all names are looked for.
 """
 
 import json
@@ -26,6 +26,10 @@ AUTHORS_NAMES = (
     (r"prompts/valid\.csv", "Prompts/FoCus.csv"),
     (r"responses/(.+)\.csv", r"Raw Responses/FoCus/\1-train.csv"),
     (r"metrics/(.+)\.csv", r"Metrics Results/FoCus/\1-train-results.xlsx"),
+    (r"valid_responses/(.+)\.csv", r"Raw Responses/FoCus/\1.csv"),
+    # what the untrained model said there is published without the JSON around it alone
+    (r"valid_responses/(.+)\.csv", r"Responses/FoCus/\1.csv"),
+    (r"valid_metrics/(.+)\.csv", r"Metrics Results/FoCus/\1-results.xlsx"),
 )
 
 
@@ -60,9 +64,9 @@ def profile_text(name: str, logs: Path | None) -> str:
         UserError: There is no such profile, or a published file is missing.
     """
     path = _file(name)
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-        raise UserError(f"{path}: there is no such profile; there are {names}.")
+    names = sorted(file.stem for file in PROFILES.glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"{path}: there is no such profile; there are {', '.join(names)}.")
     text = path.read_text(encoding="utf-8")
     if "$logs/" not in text:
         if logs is not None:

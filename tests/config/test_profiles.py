@@ -1,5 +1,6 @@
 """`python -m persodpo profile`, and the profiles themselves."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from published_logs import write_logs
 from workspace import Workspace
 
 from persodpo.config.models import LoggedModel, OpenAIModel, TransformersModel
+from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.generate.cost import read_price
 from persodpo.workflow.params import load_params
@@ -51,6 +53,29 @@ def test_the_replay_names_seven_logged_models(tmp_path, monkeypatch):
     assert all(set(scorer.files) == set(params.pool) for scorer in params.scorers.values())
 
 
+def test_the_published_outputs_are_found_in_a_clone(tmp_path, monkeypatch):
+    """Under the authors' names; the raw answers before those taken out of their JSON."""
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "profiles/published.yaml").read_text()
+    answers = {Path(name).stem for name in re.findall(r"\$logs/valid_responses/(\S+)", text)}
+    untrained = "Qwen2-5B-Instruct"
+    files = [f"Prompts/FoCus{end}.csv" for end in ("-train", "-valid")]
+    files += [f"Raw Responses/FoCus/{name}.csv" for name in answers - {untrained}]
+    files += [f"Responses/FoCus/{name}.csv" for name in answers]
+    files += [f"Metrics Results/FoCus/{untrained}-perso{end}.xlsx" for end in ("-results", "")]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "params.yaml").write_text(profile_text("published", tmp_path))
+    models = load_yaml(tmp_path / "params.yaml")["models"]
+    found = {key: model["file"].removeprefix(f"{tmp_path}/") for key, model in models.items()
+             if model["backend"] == "logged"}  # fmt: skip
+    assert found["base"] == f"Responses/FoCus/{untrained}.csv"
+    assert found["persodpo"] == f"Raw Responses/FoCus/{untrained}-perso.csv"
+    assert found["persodpo_values"] == f"Metrics Results/FoCus/{untrained}-perso-results.xlsx"
+    assert found["gemma_7b"] == "Raw Responses/FoCus/Gemma-7B-Instruct.csv"
+
+
 @pytest.mark.slow
 def test_a_profile_takes_the_place_of_params(clean):
     clean.python("-m", "persodpo", "profile", "paper")
@@ -80,6 +105,7 @@ def test_changes_are_not_lost(clean):
     ("arguments", "message"),
     [
         (["nonsense"], "there is no such profile; there are blended_skill_talk, convai2, laptop, "),
+        (["../params"], "there is no such profile"),
         (["replay"], "name its folder with --logs"),
         (["replay", "--logs", "tests"], "it has neither prompts/train.csv nor Prompts/FoCus-train"),
         (["paper", "--logs", "tests"], "it needs no published files; leave --logs out"),

@@ -141,6 +141,33 @@ def test_a_dry_run_lists_what_would_be_sent(tmp_path):
     assert f"to {NAME}, private if it is new; nothing was sent" in done.output
 
 
+def test_a_folder_that_is_there_is_taken_as_it_is(tmp_path):
+    """What its owner has mended in the card stays; --force writes it anew."""
+    assert invoke().exit_code == 0
+    readme = tmp_path / "out/README.md"
+    written = readme.read_text()
+    readme.write_text("mended")
+    done = invoke("--push", NAME, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "would upload README.md, 6 bytes" in done.output
+    assert invoke("--push", NAME, "--dry-run", "--force").exit_code == 0
+    assert readme.read_text() == written
+
+
+def test_another_policy_is_not_uploaded_as_the_method_s(tmp_path):
+    assert invoke().exit_code == 0
+    weights = tmp_path / "out/adapter/adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = invoke("--push", NAME, "--dry-run")
+    assert f"holds another policy than that of {METHOD} as it is now" in str(done.exception)
+    weights.unlink()
+    assert "holds another policy" in str(invoke("--push", NAME, "--dry-run").exception)
+    (tmp_path / "out/prompt.txt").unlink()
+    assert "is no export" in str(invoke("--push", NAME, "--dry-run").exception)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
