@@ -32,7 +32,7 @@ def one_sided_gains(
         if of_pairs and not better & set(audit):
             against = rows["against"].iloc[0]
             found.append(
-                f"{method} is better than {against} on {', '.join(of_pairs)}, of what has a "
-                "weight, and on no audit metric: it may be better at pleasing metrics alone."
+                f"{method} is better than {against} in {', '.join(of_pairs)}, by which pairs are "
+                "formed, and in no audit metric: it may only have learnt to please these metrics."
             )
     return found

@@ -69,16 +69,16 @@ def test_metrics_with_a_weight_are_warned_of():
 
 
 @pytest.mark.parametrize(
-    ("c", "gap", "said"),
+    ("c", "gap", "measures_named"),
     [
-        (0.5, 0.0, "S_total, C, of what has a weight, and on no audit metric"),
+        (0.5, 0.0, "S_total, C, by which pairs are formed, and in no audit metric"),
         (0.5, -0.5, None),  # the gap is smaller, which is better
-        (0.5, 0.5, "S_total, C, of what has"),
+        (0.5, 0.5, "S_total, C, by which"),
         (0.0, 0.0, None),
         (-0.5, -0.5, None),
     ],
 )
-def test_gains_on_the_metrics_of_the_pairs_alone(c, gap, said):
+def test_gains_on_the_metrics_of_the_pairs_alone(c, gap, measures_named):
     noise = pd.Series(range(40)) % 7 / 50
     values = {
         key: pd.DataFrame({"base": noise, "m": noise.iloc[::-1].to_numpy() + shift})
@@ -92,8 +92,8 @@ def test_gains_on_the_metrics_of_the_pairs_alone(c, gap, said):
     dialogues = [str(number) for number in range(40)]
     compared = compare(values, [("base", "m")], dialogues, measures, 0.05)
     found = one_sided_gains(compared, metrics, {"c": 1, "p": 1})
-    assert len(found) == (said is not None)
-    assert said is None or f"m is better than base on {said}" in found[0]
+    assert len(found) == (measures_named is not None)
+    assert measures_named is None or f"m is better than base in {measures_named}" in found[0]
     assert one_sided_gains(compared, metrics, metrics) == []
 
 
