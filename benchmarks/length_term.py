@@ -1,18 +1,20 @@
 """How much of each difference in S_total is the length term, and what is left without it.
 
-    python -m benchmarks.length_term [NAME]
+    python -m benchmarks.length_term [NAME ...]
 
 S_total rewards answers of a set length (`scoring.w1`, docs/metrics.md), so a method that changes
 the length gains or loses by that alone. NAME is a run's, as for `python -m persodpo seeds`: an
-experiment's, a folder's, or `workspace`, after `dvc repro`.
+experiment's, a folder's, or `workspace` (the default), after `dvc repro`. Of several runs, which
+differ in the seed alone, it prints means over seeds, with intervals over seeds and prompts.
 """
 
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import typer
 
-from persodpo.experiments import read_runs
+from persodpo.experiments import over_seeds, read_runs
 from persodpo.intervals import mean_interval
 from persodpo.report import interval_text
 
@@ -37,18 +39,32 @@ def difference_parts(
     return pd.DataFrame({"total": total, "length": length, "rest": total - length})
 
 
-def main(name: Annotated[str, typer.Argument(help="A run.")] = "workspace") -> None:
+def main(names: Annotated[list[str] | None, typer.Argument(help="Runs.")] = None) -> None:
     """Print a row per comparison of the report: means over all responses, in S_total."""
-    (run,), _ = read_runs([name])
-    totals, lengths = (run.scores.values(key) for key in ("s_total", "s_length"))
+    runs, _ = read_runs(names or ["workspace"])
+    clusters, ids = runs[0].scores.clusters(), runs[0].scores.ids()
     rows = {}
-    for against, method in run.compared():
-        parts = difference_parts(totals, lengths, method, against, run.params.scoring.w1)
-        rest = mean_interval(parts["rest"].to_numpy(), clusters=run.scores.clusters())
+    for against, method in runs[0].compared():
+        of_runs = [
+            difference_parts(
+                *(run.scores.values(key).loc[ids] for key in ("s_total", "s_length")),
+                method,
+                against,
+                run.params.scoring.w1,
+            )
+            for run in runs
+        ]
+        rest = np.stack([parts["rest"].to_numpy() for parts in of_runs])
+        interval = (
+            over_seeds(rest, clusters).interval
+            if len(runs) > 1
+            else mean_interval(rest[0], clusters=clusters)
+        )
+        means = pd.concat(of_runs).mean()
         rows[f"{method} - {against}"] = {
-            "S_total": f"{parts['total'].mean():+.3f}",
-            "of it length": f"{parts['length'].mean():+.3f}",
-            "without length": interval_text(rest, "+"),
+            "S_total": f"{means['total']:+.3f}",
+            "of it length": f"{means['length']:+.3f}",
+            "without length": interval_text(interval, "+"),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     typer.echo(table.to_markdown(disable_numparse=True))

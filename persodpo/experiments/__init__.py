@@ -8,6 +8,7 @@ In: runs of the workspace, of its last commit's experiments, and of other folder
 """
 
 from persodpo.experiments.runs import read_runs
+from persodpo.experiments.seeds import over_seeds
 from persodpo.experiments.tables import brief_table, seed_tables
 
-__all__ = ["brief_table", "read_runs", "seed_tables"]
+__all__ = ["brief_table", "over_seeds", "read_runs", "seed_tables"]
