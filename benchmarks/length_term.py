@@ -8,13 +8,14 @@ experiment's, a folder's, or `workspace` (the default), after `dvc repro`. Of se
 differ in the seed alone, it prints means over seeds, with intervals over seeds and prompts.
 """
 
+import sys
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import typer
 
-from persodpo.experiments import over_seeds, read_runs
+from persodpo.experiments import not_averaged, over_seeds, read_runs
 from persodpo.intervals import mean_interval
 from persodpo.report import interval_text
 
@@ -42,18 +43,16 @@ def difference_parts(
 def main(names: Annotated[list[str] | None, typer.Argument(help="Runs.")] = None) -> None:
     """Print a row per comparison of the report: means over all responses, in S_total."""
     runs, _ = read_runs(names or ["workspace"])
+    if sentences := not_averaged(runs):
+        sys.exit(f"error: {sentences[0]}")
     clusters, ids = runs[0].scores.clusters(), runs[0].scores.ids()
     rows = {}
     for against, method in runs[0].compared():
-        of_runs = [
-            difference_parts(
-                *(run.scores.values(key).loc[ids] for key in ("s_total", "s_length")),
-                method,
-                against,
-                run.params.scoring.w1,
-            )
-            for run in runs
-        ]
+        of_runs = []
+        for run in runs:
+            totals, lengths = (run.scores.values(key).loc[ids] for key in ("s_total", "s_length"))
+            weight = run.params.scoring.w1
+            of_runs.append(difference_parts(totals, lengths, method, against, weight))
         rest = np.stack([parts["rest"].to_numpy() for parts in of_runs])
         interval = (
             over_seeds(rest, clusters).interval

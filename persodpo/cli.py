@@ -60,10 +60,15 @@ def seeds(
     They are those of the workspace, of the last commit's experiments, and of other folders.
     make seeds makes them.
     """
-    from persodpo.experiments import brief_table, read_runs, seed_tables  # noqa: PLC0415
+    from persodpo.experiments import (  # noqa: PLC0415
+        brief_table,
+        not_averaged,
+        read_runs,
+        seed_tables,
+    )
 
     runs, left_out = read_runs(names or [])
-    for sentence in left_out:
+    for sentence in [*left_out, *not_averaged(runs)]:
         typer.echo(sentence, err=True)
     typer.echo(brief_table(runs) if brief else seed_tables(runs))
 
@@ -150,7 +155,7 @@ def export(
         if facts.outdated:
             typer.echo(
                 f"warning: dvc.lock has other values of {', '.join(facts.outdated)} than "
-                f"params.yaml, which the card says; run dvc repro train@{method} and export again."
+                f"params.yaml, as the card says; run dvc repro evaluate@{method} and export again."
             )
         if not facts.evaluated:
             typer.echo(f"warning: {method} isn't evaluated; run dvc repro evaluate@{method} first.")

@@ -14,6 +14,7 @@ values.py tells something.
 """
 
 from persodpo.audit.flags import audit_flags, value_flags
+from persodpo.audit.questions import concerns
 from persodpo.audit.run import audit_metrics, audit_numbers
 from persodpo.audit.values import (
     in_file_order,
@@ -28,6 +29,7 @@ __all__ = [
     "audit_flags",
     "audit_metrics",
     "audit_numbers",
+    "concerns",
     "in_file_order",
     "is_commonest",
     "is_length",

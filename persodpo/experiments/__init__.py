@@ -7,8 +7,15 @@ In: runs of the workspace, of its last commit's experiments, and of other folder
     tables.py   both as tables
 """
 
-from persodpo.experiments.runs import read_runs
+from persodpo.experiments.runs import by_settings, not_averaged, read_runs
 from persodpo.experiments.seeds import over_seeds
 from persodpo.experiments.tables import brief_table, seed_tables
 
-__all__ = ["brief_table", "over_seeds", "read_runs", "seed_tables"]
+__all__ = [
+    "brief_table",
+    "by_settings",
+    "not_averaged",
+    "over_seeds",
+    "read_runs",
+    "seed_tables",
+]

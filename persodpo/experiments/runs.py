@@ -3,6 +3,7 @@
 Only files that git keeps are read, so a run counts wherever its commit is, without DVC's cache.
 """
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ FILES = [PARAMS_FILE, LOCK_FILE, RESULTS / SCORES_FILE, RESULTS / CANDIDATES_FIL
 # Measures of collapse that are averaged, too: their titles.
 COLLAPSE = {"repeated": "Repeated ↓", "distinct_2": "Distinct-2 ↑"}
 PROMPTS = ARTIFACTS / "prompts/valid.jsonl"
+# Sections and keys of params.yaml that change no value but by rounding.
+WITHOUT_EFFECT = ("launch", "report", "score.batch_tokens", "train.checkpoint_steps")
 
 
 class Run(NamedTuple):
@@ -43,7 +46,7 @@ class Run(NamedTuple):
     Attributes:
         name: The experiment's, a folder's, or `workspace`.
         seed: `train.seed`.
-        settings: All other values of params.yaml, by their keys in full.
+        settings: All other values of params.yaml that have an effect, by their keys in full.
         params: The same, checked.
         prompts: The hash of the validation prompts.
         scores: All values of all candidates.
@@ -115,7 +118,11 @@ def _read(name: str, revision: str | None) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _fetch(name, revision, root)
-        return _run(name, root)
+        try:
+            return _run(name, root)
+        except UserError as error:
+            # the user knows the experiment, and not where its files were copied to
+            raise UserError(str(error).replace(f"{root}/", f"{name}: ")) from error
 
 
 def _fetch(name: str, revision: str, root: Path) -> None:
@@ -137,22 +144,35 @@ def _run(name: str, root: Path) -> Run:
     params = load_params(root / PARAMS_FILE)
     values = load_yaml(root / PARAMS_FILE)
     stages = _finished_stages(name, values, root / LOCK_FILE)
-    settings = dict(_flat(values))
-    measures = declared_measures(params)
-    return Run(
+    settings = {key: value for key, value in _flat(values) if not _is_without_effect(key)}
+    candidates = params.candidates()
+    run = Run(
         name,
         settings.pop("train.seed"),
         settings,
         params,
-        _hash_of_prompts(stages),
-        read_scores(root / RESULTS / SCORES_FILE, params.candidates(), measures),
-        _read_numbers(root / RESULTS / CANDIDATES_FILE),
+        _hash_of_prompts(name, stages),
+        read_scores(root / RESULTS / SCORES_FILE, candidates, declared_measures(params)),
+        _read_numbers(root / RESULTS / CANDIDATES_FILE, candidates),
     )
+    _refuse_other_results(name, root, stages)
+    return run
 
 
-def _read_numbers(file: Path) -> pd.DataFrame:
+def _is_without_effect(key: str) -> bool:
+    return any(key == each or key.startswith(f"{each}.") for each in WITHOUT_EFFECT)
+
+
+def _read_numbers(file: Path, candidates: Sequence[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(file, index_col="candidate").astype(dict.fromkeys(COLLAPSE, float))
+        # a candidate may be called NA
+        table = pd.read_csv(
+            file,
+            dtype={"candidate": str, **dict.fromkeys(COLLAPSE, float)},
+            keep_default_na=False,
+            na_values={key: [""] for key in COLLAPSE},
+        ).set_index("candidate")
+        return table.loc[list(candidates), list(COLLAPSE)]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{file}: can't be read ({error}); run the stage that writes it again (dvc repro "
@@ -160,9 +180,22 @@ def _read_numbers(file: Path) -> pd.DataFrame:
         ) from error
 
 
+def _refuse_other_results(name: str, root: Path, stages: dict[str, Any]) -> None:
+    """Refuse tables that aren't those of the lock, as after a checkout of the lock alone."""
+    locked = {out["path"]: out.get("md5") for out in stages["report"].get("outs") or ()}
+    for file in (RESULTS / SCORES_FILE, RESULTS / CANDIDATES_FILE):
+        content = (root / file).read_bytes()
+        if locked.get(file.as_posix()) != hashlib.md5(content, usedforsecurity=False).hexdigest():
+            raise UserError(
+                f"{name}: {file} isn't the one that its {LOCK_FILE} names; take both from the same "
+                "commit (git checkout COMMIT -- dvc.lock results), or run dvc repro."
+            )
+
+
 def _finished_stages(name: str, values: dict[str, Any], lock: Path) -> dict[str, Any]:
     """What DVC's lock has of a run, unless its report is another one's: it ended earlier."""
-    stages: dict[str, Any] = (load_yaml(lock).get("stages") or {}) if lock.is_file() else {}
+    content = (load_yaml(lock) or {}) if lock.is_file() else {}
+    stages: dict[str, Any] = content.get("stages") or {}
     locked = stages.get("report", {}).get("params", {}).get(PARAMS_FILE.name)
     if locked is None or any(values.get(key) != value for key, value in locked.items()):
         raise UserError(
@@ -172,10 +205,12 @@ def _finished_stages(name: str, values: dict[str, Any], lock: Path) -> dict[str,
     return stages
 
 
-def _hash_of_prompts(stages: dict[str, Any]) -> str:
+def _hash_of_prompts(name: str, stages: dict[str, Any]) -> str:
     """The hash of the validation prompts that a report was made of."""
-    (found,) = [each["md5"] for each in stages["report"]["deps"] if Path(each["path"]) == PROMPTS]
-    return str(found)
+    hashes = {Path(each["path"]): each.get("md5") for each in stages["report"].get("deps") or ()}
+    if hashes.get(PROMPTS) is None:
+        raise UserError(f"{name}: its {LOCK_FILE} names no {PROMPTS} for the stage report.")
+    return str(hashes[PROMPTS])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -197,3 +232,39 @@ def by_settings(runs: Sequence[Run]) -> list[list[Run]]:
         key = json.dumps([run.settings, run.prompts], sort_keys=True)
         groups.setdefault(key, {}).setdefault(run.seed, run)
     return [sorted(group.values(), key=lambda run: run.seed) for group in groups.values()]
+
+
+def not_averaged(runs: Sequence[Run]) -> list[str]:
+    """A sentence about each run that no other one differs from in the seed alone.
+
+    Args:
+        runs: Finished runs.
+    """
+    groups = by_settings(runs)
+    sentences = []
+    for run in runs:
+        (group,) = [
+            each
+            for each in groups
+            if (each[0].settings, each[0].prompts) == (run.settings, run.prompts)
+        ]
+        (first,) = [each for each in group if each.seed == run.seed]
+        if first is not run:
+            sentences.append(
+                f"{run.name} isn't counted: {first.name} has the same settings and train.seed = "
+                f"{run.seed}, too."
+            )
+        elif len(group) == 1 and run is not groups[0][0]:
+            sentences.append(
+                f"{run.name} isn't averaged with {groups[0][0].name}: "
+                f"{_difference(run, groups[0][0])}."
+            )
+    return sentences
+
+
+def _difference(run: Run, other: Run) -> str:
+    """What tells two runs apart besides the seed, in words."""
+    for key in dict.fromkeys([*other.settings, *run.settings]):
+        if run.settings.get(key) != other.settings.get(key):
+            return f"{key} is {run.settings.get(key)!r}, and not {other.settings.get(key)!r}"
+    return "its validation prompts are others"

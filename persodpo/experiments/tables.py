@@ -21,7 +21,7 @@ Mean ± standard deviation over seeds [95 % interval over seeds and prompts toge
 the prompts of one dialogue together]. With few seeds the interval is too narrow; docs/evaluation.md
 has its measured coverage."""
 ONE_SEED = """\
-No two runs of the last commit differ in train.seed alone, so there is nothing to average; \
+No two runs differ in train.seed alone, so there is nothing to average; \
 make seeds makes such runs (docs/experiments.md)."""
 
 
@@ -69,7 +69,7 @@ def brief_table(runs: Sequence[Run]) -> str:
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     """What tells each group from the first."""
-    first = groups[0][0].settings
+    first, prompts = groups[0][0].settings, groups[0][0].prompts
     labels = []
     for group in groups:
         settings = group[0].settings
@@ -78,6 +78,8 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
             for key in dict.fromkeys([*first, *settings])
             if settings.get(key) != first.get(key)
         ]
+        if group[0].prompts != prompts:
+            differ.append(f"validation prompts of {group[0].name}")
         labels.append(", ".join(differ) or f"as in {group[0].name}")
     return labels
 

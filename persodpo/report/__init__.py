@@ -15,6 +15,7 @@ In: `Evaluated` rows of all candidates, the numbers of pairs and trainings. Out:
     tables.py       all tables, as texts
     figures.py      the figures of the paper's Figure 2, and of the pairs, as SVG
     page.py         report.html with its reader for examples; template, style, script in assets/
+    notes.py        how to read the tables, above them
     documents.py    table1.md, comparison.md and the blocks of the page
     write.py        all files of results/
 

@@ -1,11 +1,11 @@
 """The audit of the metrics as a table, and as warnings about metrics that form pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from persodpo.audit import audit_flags, value_flags
+from persodpo.audit import audit_flags, concerns, value_flags
 from persodpo.intervals import Interval
 from persodpo.report.tables import interval_text
 from persodpo.score import Metric
@@ -59,11 +59,21 @@ def audit_table(findings: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Dat
         index=[metrics[key].label for key in asked],
     )
     table = table.loc[:, (table != "").any()]
-    questioned = set(findings.loc[findings["measure"] == "auc", "metric"])
+    questions = findings[findings["measure"] == "auc"].groupby("metric")["question"].agg(set)
     table["Passes"] = [
-        ("no" if key in flagged else "yes") if key in questioned else "not asked" for key in asked
+        _passes(key in flagged, questions.get(key, set()), concerns(metrics[key])) for key in asked
     ]
     return table
+
+
+def _passes(is_flagged: bool, answered: set[str], concerned: Sequence[str]) -> str:
+    """What a metric wasn't asked, as for want of a second dialogue, it can't pass."""
+    main = {name for name in concerned if name in ("persona", "turns")}
+    if not answered:
+        return "not asked"
+    if is_flagged:
+        return "no"
+    return "yes" if main <= answered else "not asked"
 
 
 def correlation_table(findings: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:

@@ -5,14 +5,22 @@ from typing import Any
 
 import pandas as pd
 
-from persodpo.intervals import CONFIDENCE, RESAMPLES
 from persodpo.report.audit import NOTE as AUDIT_NOTE
 from persodpo.report.audit import audit_table, audit_warnings, correlation_table
 from persodpo.report.gains import one_sided_gains
+from persodpo.report.notes import (
+    COMPARISON_NOTE,
+    DIFFERENCES_NOTE,
+    FEW_NOTE,
+    FEW_PROMPTS,
+    OTHER_NOTE,
+    SCORERS_NOTE,
+    TIME_NOTE,
+)
 from persodpo.report.page import Block
 from persodpo.report.published import NOTE as PUBLISHED_NOTE
 from persodpo.report.results import Results
-from persodpo.report.summary import collapses
+from persodpo.report.summary import collapses, missing_values
 from persodpo.report.tables import (
     WARNING,
     Summaries,
@@ -25,50 +33,6 @@ from persodpo.report.tables import (
     verdict_table,
 )
 from persodpo.workflow import Params
-
-SCORERS_NOTE = """\
-What stands behind each metric is set in the section scorers of params.yaml and described in
-docs/metrics.md; only values of the same scorers compare with each other. A metric marked (audit)
-has no weight: neither S_total nor the pairs see it."""
-OTHER_NOTE = """\
-Higher is better with ↑, lower with ↓. S_total: the score that pairs are formed by; its target
-length (and, with minmax, the metrics' bounds) comes from the pool's answers to the training
-prompts. Cut: share of the answers that were cut at the most tokens, most of which fail therefore.
-Format and length: share of all answers that are valid and have at most sample.max_words words.
-Repeated: share of the answers that were given to more than one prompt. Distinct-1 and -2: different
-words and word bigrams as a share of all. These three count what a failed response says, too.
-Words: mean of the valid answers. Displaced: share of the training pairs whose chosen answer became
-less likely than it was at the start, and Fall: by how many nats a token (steps of the natural
-logarithm), in the mean over all pairs, negative where it became likelier; both over the last fifth
-of the steps (docs/training.md)."""
-TIME_NOTE = """\
-Seconds per response: of answers that are computed together, each one's share of its batch. Only
-times of the same machine and the same batch compare; an answer from the cache keeps its time."""
-COMPARISON_NOTE = f"""\
-Square brackets: {CONFIDENCE:.0%} intervals over prompts, percentile bootstraps of the mean
-({RESAMPLES:,} resamples); a mean of equal values has none. The failure ratio's is Wilson's. Where a
-dialogue gives several prompts, these are drawn together, also for the failure ratio, unless it is 0
-or 1. Can show: the smallest true difference that so
-many prompts would show in 80 of 100 cases. Verdict: better or worse if the interval excludes 0,
-equivalent if it lies within {{equivalence:.0%}} of the measure's width on both sides of 0, else
-undecided. p: how often chance alone gives a difference at least as large, by paired permutation
-tests ({RESAMPLES:,} permutations, or all of them), two-sided; p (Holm): corrected over all tests of
-this file, which intervals and verdicts aren't. So "better" beside a p (Holm) above .05 is a hint,
-not a proof. d_z: Cohen's d of paired samples. Over all responses, a failed one has the worst
-values, so that quality and failure are mixed; over valid responses, candidates are judged on
-different prompts, so these aren't tested. Prompts are what is drawn: how another seed of the
-training comes out, `python -m persodpo seeds` tells (docs/experiments.md)."""
-FEW_PROMPTS = 50
-FEW_NOTE = f"""\
-With fewer than {FEW_PROMPTS} dialogues a bootstrap interval is a little too narrow;
-docs/evaluation.md has the measured coverage."""
-
-
-DIFFERENCES_NOTE = """\
-On the same prompts, with 95 % intervals over them. Can show: the smallest true difference that so
-many prompts would show in 80 of 100 cases. Verdict: better or worse if the interval excludes 0,
-equivalent if the difference is surely too small to matter, else undecided. An audit metric formed
-no pairs."""
 
 
 def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | None = None) -> str:
@@ -84,6 +48,7 @@ def table_1(results: Results, summaries: Summaries, published: pd.DataFrame | No
         *_displaced(results),
         *_audit_warnings(results),
         *_pair_warnings(results),
+        *missing_values(summaries, metrics),
         "## Metrics over all responses (mean ± sd; a failed response has the worst values)",
         markdown(metric_table(summaries, "all", metrics, warned, published)),
         *([] if published is None else [PUBLISHED_NOTE]),
@@ -156,7 +121,7 @@ def _comparisons(results: Results, compared: pd.DataFrame) -> list[tuple[str, st
 
 def _comparison_note(results: Results, equivalence: float) -> str:
     few = f"\n\n{FEW_NOTE}" if len(set(results.clusters())) < FEW_PROMPTS else ""
-    note = COMPARISON_NOTE.format(equivalence=equivalence)
+    note = COMPARISON_NOTE.format(equivalence=f"{100 * equivalence:g}%")
     return f"{count_prompts(results.clusters())}. {note}{few}"
 
 

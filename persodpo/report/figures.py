@@ -3,10 +3,12 @@
 Altair describes them and vl-convert draws them, without a browser or a network.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import vl_convert
 
@@ -16,6 +18,8 @@ TRAINING = {
     "b": {"rewards/margins": "Reward margin", "rewards/accuracies": "Reward accuracy"},
 }
 WIDTH, HEIGHT = 300, 200
+# More points of one line than these aren't seen apart, and make a page of many megabytes.
+POINTS = 500
 
 Chart = alt.Chart | alt.LayerChart
 
@@ -28,13 +32,13 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> list[alt.Cha
         part: `a` (loss and gradient norm) or `b` (reward margin and accuracy).
 
     A method whose log hasn't these columns, as of supervised training, is left out. Without methods
-    the charts are empty.
+    the charts are empty. Of more than `POINTS` steps neighbours are averaged.
     """
     columns = TRAINING[part]
     # an empty one gives the columns where nothing was trained
     parts = [pd.DataFrame(columns=["step", *columns, "method"])]
     logs = {name: log for name, log in logs.items() if {*columns} <= {*log.columns}}
-    parts += [log[["step", *columns]].assign(method=name) for name, log in logs.items()]
+    parts += [_thinned(log[["step", *columns]]).assign(method=name) for name, log in logs.items()]
     table = pd.concat(parts[1:] or parts, ignore_index=True).rename(columns=columns)
     return [
         alt.Chart(table[["step", "method", title]].dropna())
@@ -47,6 +51,12 @@ def training_figure(logs: Mapping[str, pd.DataFrame], part: str) -> list[alt.Cha
         .properties(width=WIDTH, height=HEIGHT)
         for title in columns.values()
     ]
+
+
+def _thinned(log: pd.DataFrame) -> pd.DataFrame:
+    """At most `POINTS` rows, each the mean of as many that follow each other."""
+    size = math.ceil(len(log) / POINTS)
+    return log if size <= 1 else log.groupby(np.arange(len(log)) // size).mean()
 
 
 def candidates_figure(summaries: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
@@ -118,5 +128,7 @@ def _svg(chart: Chart | alt.HConcatChart, ink: str, ground: str) -> str:
     axis = {"domainColor": ink, "tickColor": ink, "gridColor": ink, "gridOpacity": 0.15}
     text = {"labelColor": ink, "titleColor": ink}
     chart = chart.configure(background=ground, axis=axis | text, legend=text, view={"stroke": None})
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    # altair refuses more than 5,000 rows, lest a notebook grow; here nothing but the drawing stays
+    with alt.data_transformers.disable_max_rows():
+        svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
     return svg

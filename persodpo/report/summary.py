@@ -8,6 +8,7 @@ import pandas as pd
 
 from persodpo.report.collapse import distinct, repeated_share
 from persodpo.report.results import Results
+from persodpo.score import Metric
 
 # A method is said to collapse if it gives at least so many of its answers to more than one prompt,
 REPEATED = 0.25
@@ -32,7 +33,7 @@ def summarise(results: Results, candidate: str, max_words: int) -> dict[str, Any
     Returns:
         `n`; `n_valid`; `failure_ratio`, share of answers outside the JSON contract; `cut_ratio`,
         share of answers that were cut at the most tokens;
-        `length_compliance` and `format_compliance`, shares of all answers;
+        `length_compliance`, share of all answers that are valid and short enough;
         `words`, mean of the valid answers; `repeated`, `distinct_1` and `distinct_2` (see
         `persodpo.report.collapse`) over all answers, of a failed one its raw text;
         `seconds` and `seconds_p95`, median and 95th percentile per response; `batch`, the smallest
@@ -53,7 +54,6 @@ def summarise(results: Results, candidate: str, max_words: int) -> dict[str, Any
         "failure_ratio": float(1 - rows["valid"].mean()),
         "cut_ratio": float(rows["cut"].mean()),
         "length_compliance": float((rows["valid"] & (rows["words"] <= max_words)).mean()),
-        "format_compliance": float(rows["valid"].mean()),
         "words": _number(float(valid["words"].mean())),
         "repeated": repeated_share(answers),
         "distinct_1": distinct(answers, 1),
@@ -61,7 +61,11 @@ def summarise(results: Results, candidate: str, max_words: int) -> dict[str, Any
         "seconds": _number(float(rows["seconds"].median())),
         "seconds_p95": _number(float(rows["seconds"].quantile(0.95))),
         "batch": _batch(rows["batch_size"]),
-        "missing_values": int(valid[list(results.metrics)].isna().to_numpy().sum()),
+        "missing_values": {
+            key: int(missing)
+            for key, missing in valid[list(results.metrics)].isna().sum().items()
+            if missing
+        },
         "all": _mean_and_sd(over_all),
         "valid": _mean_and_sd(valid[measures].astype(float)),
     }
@@ -84,10 +88,10 @@ def _number(value: float) -> float | None:
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """At most ten numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
+    """The main numbers of a candidate, flat, for `dvc metrics` and `dvc exp show`.
 
-    They are the total score, all metrics (of the default seven), failures and repeated answers;
-    the rest stands in the tables. Means are over all responses. A number that there isn't is left
+    They are the total score, all metrics, failures and repeated answers; the rest stands in the
+    tables. Means are over all responses. A number that there isn't is left
     out, since DVC can't compare it.
     """
     numbers = {
@@ -141,3 +145,28 @@ def collapses(
 
 def _falls(value: float | None, base: float | None) -> bool:
     return value is not None and base is not None and value < DISTINCT * base
+
+
+def missing_values(
+    summaries: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
+) -> list[str]:
+    """A sentence per metric about valid answers that it has no value of.
+
+    Args:
+        summaries: Each candidate's numbers.
+        metrics: What the values of each metric mean.
+    """
+    sentences = []
+    for key, metric in metrics.items():
+        counts = {
+            name: each["missing_values"][key]
+            for name, each in summaries.items()
+            if key in each["missing_values"]
+        }
+        if counts:
+            of_whom = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            sentences.append(
+                f"{metric.label} has no value of some valid answers ({of_whom}): over all "
+                "responses they count as the worst, over valid ones they are left out."
+            )
+    return sentences

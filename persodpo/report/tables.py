@@ -19,6 +19,8 @@ Summaries = Mapping[str, Mapping[str, Any]]
 
 # What stands behind the name of a candidate whose metrics can't be trusted.
 WARNING = "⚠"
+# What p-values are compared with.
+LEVEL = 0.05
 
 
 def metric_table(
@@ -173,7 +175,11 @@ def _difference(row: Mapping[Any, Any]) -> str:
 
 def p_text(p: float) -> str:
     """A p-value; one that the test can't tell from 0 is below what is written."""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    if p < 0.001:
+        return "< .001"
+    # so that .0499 isn't shown as .050
+    digits = 4 if p != LEVEL and round(p, 3) == LEVEL else 3
+    return f"{p:.{digits}f}".removeprefix("0")
 
 
 def markdown(table: pd.DataFrame, name: str = "Candidate") -> str:
@@ -190,18 +196,26 @@ def _mean_and_sd(numbers: Mapping[str, float | None]) -> str:
 
 
 def interval_text(interval: Interval | None, sign: str = "") -> str:
-    """A mean with its interval in square brackets, if it has one."""
+    """A mean with its interval in square brackets, if it has one.
+
+    Of an end that isn't 0 as many digits are shown as it takes to see that, up to four.
+    """
     if interval is None:
         return "n/a"
-    mean = _text(interval.mean, sign)
     if interval.low is None or interval.high is None:
-        return mean
-    return f"{mean} [{_text(interval.low, sign)}, {_text(interval.high, sign)}]"
+        return _text(interval.mean, sign)
+    ends = interval.low, interval.high
+    digits = next((n for n in (2, 3) if all(end == 0 or round(end, n) != 0 for end in ends)), 4)
+    mean, low, high = (_text(value, sign, digits) for value in (interval.mean, *ends))
+    return f"{mean} [{low}, {high}]"
 
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _text(value: float | None, sign: str = "") -> str:
-    return "n/a" if value is None else f"{value:{sign}.2f}"
+def _text(value: float | None, sign: str = "", digits: int = 2) -> str:
+    if value is None:
+        return "n/a"
+    # without a sign where nothing but zeros is left
+    return f"{value:{sign}.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"

@@ -5,12 +5,14 @@ What FOLDER gets:
                                  the decoding of the evaluation as its generation config
     adapter/                     the adapter as trained, if there is one
     prompt.txt                   what the model is asked, with placeholders and as an example
+    persodpo.json                the method, and the hash of its policy
     README.md                    the model card
 
-Nothing is uploaded, and nothing of the environment is written down but versions.
+Nothing is uploaded. Of the environment nothing is written down but versions, and the paths that
+stand in params.yaml.
 """
 
-import filecmp
+import json
 import shutil
 import subprocess
 import tempfile
@@ -29,7 +31,7 @@ from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate, load_chat_template
 from persodpo.models.loading import load_config, load_policy
-from persodpo.models.locations import weights_hash
+from persodpo.models.locations import folder_hash, weights_hash
 from persodpo.prompts import render_prompt
 from persodpo.records import Prompt, read_rows, write_text
 from persodpo.report import (
@@ -46,8 +48,7 @@ from persodpo.share.policies import is_adapter, policy_folder
 from persodpo.workflow import Params, load_params
 
 LOCK_FILE = Path("dvc.lock")
-# as peft names it
-ADAPTER_FILE = "adapter_model.safetensors"
+ORIGIN_FILE = "persodpo.json"
 
 
 def export_method(method: str, target: Path, force: bool = False) -> Facts:
@@ -87,6 +88,7 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
                 shutil.copyfile(file, folder / "adapter" / file.name)
         text = prompt_file(example, params.sample.max_words, template)
         write_text(folder / PROMPT_FILE, text)
+        write_text(folder / ORIGIN_FILE, json.dumps(_origin(method), indent=2) + "\n")
         write_text(folder / "README.md", model_card(facts))
     return facts
 
@@ -94,35 +96,33 @@ def export_method(method: str, target: Path, force: bool = False) -> Facts:
 def refuse_other_policy(method: str, folder: Path) -> None:
     """Refuse a folder that isn't an export of a method's policy as it is now.
 
-    Of a whole model (`lora: null`) only that it is an export is checked: its weights may be saved
-    in another number format.
-
     Args:
         method: A key of `train.methods`.
         folder: What `export_method` may have written.
 
     Raises:
         UserError: There is no such method, its policy is missing, or the folder is no export, or
-            one with other adapter weights.
+            one of another policy.
     """
     params = load_params()
     pick(params.train.methods, method, "train.methods")
-    if not (folder / PROMPT_FILE).is_file():
+    is_adapter(method, params)  # refuses a missing policy
+    file = folder / ORIGIN_FILE
+    if not file.is_file():
         raise UserError(
-            f"{folder}: is no export (there is no {PROMPT_FILE} in it); name another folder with "
+            f"{folder}: is no export (there is no {ORIGIN_FILE} in it); name another folder with "
             "--to."
         )
-    policy = policy_folder(method)
-    if is_adapter(method, params):
-        weights = (policy / ADAPTER_FILE, folder / "adapter" / ADAPTER_FILE)
-        same = weights[1].is_file() and filecmp.cmp(*weights, shallow=False)
-    else:
-        same = not (folder / "adapter").exists()
-    if not same:
+    if read_json(file) != _origin(method):
         raise UserError(
             f"{folder}: holds another policy than that of {method} as it is now; --force writes it "
             "anew."
         )
+
+
+def _origin(method: str) -> dict[str, str]:
+    """What tells a method's policy from any other."""
+    return {"method": method, "policy": folder_hash(policy_folder(method))}
 
 
 def _refuse_target(target: Path, force: bool) -> None:
@@ -209,20 +209,24 @@ def _results(evaluated: list[str], method: str, params: Params) -> str:
 def changed_settings(method: str, params: Params) -> list[str]:
     """The keys of params.yaml whose values differ from those that DVC made the method with.
 
-    They are those of its training and of the methods that it starts from, of the sample, and of
-    the pairs with the models that answered. A training without DVC leaves no trace in dvc.lock;
-    nothing is known of it then.
+    They are those of its training and of the methods that it starts from, of the sample, of the
+    pairs with the models that answered, and of its evaluation. A training without DVC leaves no
+    trace in dvc.lock; nothing is known of it then.
     """
     if not LOCK_FILE.is_file():
         return []
     before = [name for name in starts(params.train.methods, method) if name != BASE]
     stages = [f"train@{name}" for name in (method, *before)] + ["sample", "pair"]
-    locked = {key: value for stage in stages for key, value in _locked(stage).items()}
-    for key in params.pool:
-        answered = _locked(f"generate@{key}")
-        locked |= {name: value for name, value in answered.items() if name == f"models.{key}"}
+    stages += [f"generate@{key}" for key in params.pool] + [f"evaluate@{method}"]
     current = load_yaml(PARAMS_FILE)
-    return [key for key, value in locked.items() if _value(current, key) != value]
+    # each stage by itself: one may have run with today's value, and another one with an older one
+    changed = [
+        key
+        for stage in stages
+        for key, value in _locked(stage).items()
+        if _value(current, key) != value
+    ]
+    return list(dict.fromkeys(changed))
 
 
 def _locked(stage: str) -> dict[str, Any]:

@@ -229,8 +229,8 @@ def _training(facts: Facts) -> str:
     parts = ["Settings, as explained in params.yaml of the project:"]
     if facts.outdated:
         parts = [
-            "**These settings are not all those of the training:** dvc.lock has other values of "
-            f"{', '.join(facts.outdated)}. Settings in params.yaml now:"
+            "**These settings are not all those of training and evaluation:** dvc.lock has other "
+            f"values of {', '.join(facts.outdated)}. Settings in params.yaml now:"
         ]
     numbers = "\n".join(
         f"- {name}: {value if isinstance(value, int) else format(value, '.4g')}"

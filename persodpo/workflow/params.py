@@ -27,7 +27,7 @@ from persodpo.score import Scorers
 # The tables that have a column per metric have these, too.
 COLUMNS = {
     "id", "model", "sample", "raw", "contract", "answer", "words", "valid", "cut", "failed",
-    "seconds", "batch_size", "computed", "repeated", "failure_ratio",
+    "seconds", "batch_size", "computed", "repeated", "failure_ratio", "candidate", "dialogue", "n",
 }  # fmt: skip
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")

@@ -48,6 +48,18 @@ def test_the_table_has_what_was_asked():
     assert correlation_table(FINDINGS, METRICS).loc["C", "P"] == "0.50 [0.10, 0.80]"
 
 
+def test_a_metric_does_not_pass_without_its_main_question():
+    """As of one dialogue, where nobody else's persona can be put in the place of its own."""
+    rows = [
+        ("c", "echo", "auc", 1.0, 0.2, 1.0, 2, 1, "doesn't see it"),
+        ("p", "persona", "auc", 0.9, 0.8, 1.0, 2, 1, "sees it"),
+        ("gap", "echo", "auc", 0.9, 0.8, 1.0, 2, 1, "sees it"),
+    ]
+    table = audit_table(pd.DataFrame(rows, columns=COLUMNS), METRICS)
+    # the gap looks at no persona, so nothing else is asked of it
+    assert table["Passes"].tolist() == ["not asked", "yes", "yes"]
+
+
 def test_metrics_with_a_weight_are_warned_of():
     repeated = {"gpt": {"distance": 7.0, "share": 0.7, "chance": 0.01}}
     pool = {"logged": {"commonest": 0.1, "length": False, "words": 0.0, "repeats": repeated}}

@@ -176,7 +176,6 @@ def test_a_worked_example(artifacts):
     summary = summarise(results(artifacts, "base"), "base", max_words=110)
     assert (summary["n"], summary["n_valid"]) == (4, 3)
     assert summary["failure_ratio"] == 0.25
-    assert summary["format_compliance"] == 0.75
     assert summary["length_compliance"] == 0.5
     assert summary["words"] == pytest.approx((4 + 4 + 200) / 3)
     assert summary["repeated"] == 0.5
@@ -189,7 +188,7 @@ def test_a_worked_example(artifacts):
     assert summary["valid"]["c"]["mean"] == pytest.approx(2 / 3)
     assert summary["all"]["p"]["mean"] == pytest.approx((0.5 + 0 + 0.5 + 0) / 4)
     assert summary["valid"]["p"]["mean"] == pytest.approx(0.5)
-    assert summary["missing_values"] == 1
+    assert summary["missing_values"] == {"p": 1}
     # of a: C 1, UE 0, P .5, Coh .25, the length at the target, the format kept
     a = 0.25 * (1 + 0 + 0.5 + 0.25) + WHOLE.scoring.w1 + WHOLE.scoring.w2
     b = a - 0.25 * (0.5 + 0.5)  # C 0, no P

@@ -162,12 +162,14 @@ def test_settings_of_the_start_and_of_the_pairs_are_compared_too(tmp_path, adapt
         "sample": {"sample": {}},
         "pair": {"pairing": {}},
         f"generate@{key}": {f"models.{key}": {}, "generate": {}},
+        f"evaluate@{METHOD}": {"score": {}},
         "report": {"evaluate": {}},
     }
     stages = {name: {"params": {"params.yaml": locked}} for name, locked in lock.items()}
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     found = persodpo.share.export.changed_settings(METHOD, params)
-    assert set(found) == {rate, "sample", "pairing", f"models.{key}"} - {"train.methods.base"}
+    expected = {rate, "sample", "pairing", f"models.{key}", "generate", "score"}
+    assert set(found) == expected - {"train.methods.base"}
 
 
 def test_the_commit_is_named(tmp_path, adapter):
