@@ -139,7 +139,7 @@ def ratio_interval(
     """A ratio of two sums, such as a share, and its 95 % interval over clusters.
 
     Where the ratio is 0 or 1 no resample differs; then the interval is Wilson's of as many
-    observations as there are clusters. Else a single cluster tells none.
+    observations as there are clusters with a denominator. Else a single cluster tells none.
 
     Args:
         numerators: Shape (n,), each from 0 to its denominator.
@@ -157,7 +157,9 @@ def ratio_interval(
         return None
     ratio, n = float(above.sum() / below.sum()), len(sums)
     if ratio in (0.0, 1.0):
-        return share_interval(int(ratio) * n, n)
+        # a cluster without a denominator has observed nothing
+        observed = int((below > 0).sum())
+        return share_interval(int(ratio) * observed, observed)
     if n < 2:
         return Interval(ratio, None, None)
 

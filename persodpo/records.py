@@ -7,6 +7,7 @@ checked while they are read: a bad row is reported by file and line.
 
 import os
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -289,7 +290,8 @@ def iterate_rows(path: Path, row_type: type[RowT], mend: str | None = None) -> I
         with path.open("rb") as lines:
             for line in lines:
                 number += 1
-                if row := line.rstrip(b"\r\n"):
+                # a file that somebody edited may begin with a byte order mark
+                if row := (line.removeprefix(BOM_UTF8) if number == 1 else line).strip():
                     yield row_type.model_validate_json(row)
     except FileNotFoundError as error:
         fetch = "run the stage that writes it (dvc repro) or fetch it (dvc pull)"

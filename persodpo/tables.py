@@ -32,22 +32,34 @@ def read_table(path: Path, key: str) -> pd.DataFrame:
         UserError: The file is missing or no table.
     """
     try:
-        if path.suffix in (".json", ".jsonl"):
+        suffix = path.suffix.lower()
+        if suffix in (".json", ".jsonl"):
             return _read_json(path)
-        if path.suffix == ".xlsx":
+        if suffix == ".xlsx":
             return pd.read_excel(path, dtype=str, keep_default_na=False)
-        separator = "\t" if path.suffix == ".tsv" else ","
-        # a model may well answer "null" or "NA"
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
+        table = _read_text(path, "\t" if suffix == ".tsv" else ",")
     except FileNotFoundError as error:
         raise UserError(f"{key} is {str(path)!r}, which doesn't exist.") from error
-    except (ValueError, TypeError, OSError, RecursionError, BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError, BadZipFile) as error:
         raise UserError(f"{path}: not a table ({error}); give CSV, .xlsx or .jsonl.") from error
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: not a table (its rows have more fields than its header).")
     return table
+
+
+def _read_text(path: Path, separator: str) -> pd.DataFrame:
+    """CSV or TSV; a blank line is an empty value where there is one column, else it is none."""
+
+    def read(**options: Any) -> pd.DataFrame:
+        # a model may well answer "null" or "NA"
+        table: pd.DataFrame = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options
+        )
+        return table
+
+    if len(read(nrows=0).columns) > 1:
+        return read()
+    return read(skip_blank_lines=False).fillna("")
 
 
 def _read_json(path: Path) -> pd.DataFrame:

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from persodpo.errors import UserError
 from persodpo.prompts import wrap_response
@@ -74,11 +76,11 @@ class Opposite(Row):
     """
 
     dialogue: str
-    persona: list[str]
-    turns: list[str]
-    answer: str
+    persona: Annotated[list[str], Field(min_length=1)]
+    turns: Annotated[list[str], Field(min_length=1)]
+    answer: Annotated[str, Field(min_length=1)]
     sentence: int
-    opposite: str
+    opposite: Annotated[str, Field(min_length=1)]
     way: str
 
 

@@ -14,8 +14,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# Keys become file names, stage names and parts of DVC's dotted parameter paths.
-Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+# Keys become file names, arguments and names of stages, and parts of DVC's dotted parameter paths.
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Text = Annotated[str, StringConstraints(min_length=1)]
 

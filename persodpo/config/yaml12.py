@@ -58,6 +58,10 @@ def load_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Yaml12Loader)  # noqa: S506
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file in {Path.cwd()}.") from error
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}).") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: its values are nested too deeply.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}, line {line}: {error.problem}.") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from accelerate.utils import find_executable_batch_size
 from transformers import PreTrainedModel
 
@@ -23,7 +24,7 @@ from persodpo.generate.request import LOCAL_VERSION, Request, chat
 from persodpo.generate.tally import Tally
 from persodpo.models.chat_template import ChatTemplate, load_chat_template
 from persodpo.models.loading import device, fast_dtype, load_policy
-from persodpo.models.locations import folder_hash, weights_hash
+from persodpo.models.locations import ADAPTER_FILE, folder_hash, weights_hash
 from persodpo.records import Answer, Prompt
 
 Store = Callable[[Request, Answer], None]
@@ -59,6 +60,16 @@ class TransformersCaller:
         """The model's chat template, with its tokenizer."""
         return load_chat_template(self.model, self.params.date, self.key)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights.
+
+        All weights are trained in float32, by steps that are mostly smaller than what bfloat16 can
+        tell apart; so such a policy keeps float32, whatever the others compute in.
+        """
+        is_whole = self.policy is not None and not (self.policy / ADAPTER_FILE).is_file()
+        return torch.float32 if is_whole else fast_dtype(self.params.dtype)
+
     def requests(self, prompts: Sequence[Prompt], max_words: int) -> list[Request]:
         """One request per prompt; no weights are loaded, only their hash is taken."""
         model = self.model
@@ -71,7 +82,7 @@ class TransformersCaller:
                 revision=model.revision,
                 weights=weights,
                 adapter=policy,
-                dtype=str(fast_dtype(self.params.dtype)).removeprefix("torch."),
+                dtype=str(self.dtype).removeprefix("torch."),
                 messages=chat(prompt, model.persona, max_words),
                 max_tokens=model.max_tokens or self.params.max_tokens,
                 temperature=model.temperature,
@@ -95,7 +106,7 @@ class TransformersCaller:
         if not requests:
             return
         source = (self.model.model, self.model.revision, self.key)
-        weights = load_policy(*source, self.policy, fast_dtype(self.params.dtype))
+        weights = load_policy(*source, self.policy, self.dtype)
         if self.params.batch_size:
             batch_size = self.params.batch_size
         else:
@@ -121,7 +132,8 @@ def answer_requests(
         store: Called with each request and its answer, batch by batch.
 
     Raises:
-        UserError: Nothing tells where the model's answers end, or there isn't even room for one.
+        UserError: Nothing tells where the model's answers end, a prompt is too long for the model,
+            or there isn't even room for one.
     """
     weights.eval()
     # in place of the checkpoint's own, from which generate() would take what is left open
@@ -135,6 +147,14 @@ def answer_requests(
         key=lambda prompt: len(prompt.token_ids),
         reverse=True,
     )
+    limit = getattr(weights.config.get_text_config(), "max_position_embeddings", None)
+    n_tokens, most = len(pending[0].token_ids), requests[0].max_tokens
+    if limit is not None and n_tokens + most > limit:
+        raise UserError(
+            f"{weights.config.name_or_path}: a prompt has {n_tokens} tokens and its answer up to "
+            f"{most}, and the model reads {limit} in all; set sample.max_turns, or lower "
+            "max_tokens."
+        )
     sizes = itertools.count(1)
 
     def halve() -> int:

@@ -147,9 +147,24 @@ def folder_hash(folder: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-@functools.cache
+def adapter_base(name: str) -> list[str]:
+    """The folder of the local model that a local adapter belongs to; empty for any other model."""
+    try:
+        base = json.loads((Path(name) / ADAPTER_FILE).read_text(encoding="utf-8"))
+        folder = base["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # whether it can be loaded is told when it is
+    return [folder] if isinstance(folder, str) and Path(folder).is_dir() else []
+
+
 def file_hash(file: Path) -> str:
-    """SHA-256 of a file's contents, computed once per process."""
+    """SHA-256 of a file's contents, computed once per process and version of the file."""
+    version = file.stat()
+    return _file_hash(file, version.st_mtime_ns, version.st_size)
+
+
+@functools.cache
+def _file_hash(file: Path, _modified: int, _size: int) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -8,6 +8,7 @@ results tell nothing.
 
 import re
 import sys
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -42,8 +43,13 @@ CHECKS = (
 
 def ngrams(text: str, n: int) -> frozenset[tuple[str, ...]]:
     """The different runs of n words of a text; of a shorter one, all its words as one run."""
-    words = re.findall(r"\w+", text.lower())
+    # of emoji alone, say, all of them are the one word
+    words = re.findall(r"\w+", text.lower()) or ["".join(filter(_is_symbol, text))]
     return frozenset(tuple(words[i : i + n]) for i in range(max(len(words) - n + 1, 1)))
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character).startswith("S")
 
 
 def check_numbers(
@@ -177,15 +183,15 @@ def _runs(prompt: Prompt) -> set[tuple[str, ...]]:
 
 # What to do about each,
 REMEDIES = {
-    "length_d": "set pairing.match_length, or another scoring.length",
+    "length_d": "set or lower pairing.match_length, or set another scoring.length",
     "near_duplicates": "raise pairing.margin, or take models out of the pool that answer alike",
-    "conflicting_texts": "raise pairing.margin, or take pairing.strategy best_worst",
+    "conflicting_texts": "raise pairing.margin, or take models out of the pool that answer alike",
     "decided_by_format": "take models into the pool that keep the format, or lower pairing.margin",
     "decided_by_length": "lower scoring.w1",
     "decided_by_both": "lower scoring.w1 and scoring.w2",
 }
-# and in the set dpo, which has neither margin nor strategy.
-REMEDIES_DPO = {
+# and where valid answers are paired with invalid ones, whatever their scores.
+REMEDIES_VALID_INVALID = {
     "length_d": "raise generate.max_tokens if long answers are cut and fail; pairing.match_length "
     "works on the set persodpo alone",
     "near_duplicates": "take models out of the pool that answer alike",
@@ -218,7 +224,7 @@ def report_excess(
     sentences = []
     for name, checks in numbers.items():
         by_score = strategy_of(name, params) != "valid_invalid"
-        remedies = REMEDIES_DPO if name == "dpo" else REMEDIES
+        remedies = REMEDIES if by_score else REMEDIES_VALID_INVALID
         for check, value in checks.items():
             checked = name in needed and (by_score or not check.startswith("decided_by_"))
             if checked and _exceeds(value, limits[check]):

@@ -69,6 +69,11 @@ def match_length(pairs: pd.DataFrame, words: np.ndarray, bound: float) -> pd.Dat
     # without any spread only equal lengths are near enough
     d = np.where(difference == 0, 0.0, np.inf)
     np.divide(difference, deviation, out=d, where=deviation > 0)
+    if not np.isfinite(d).any():
+        raise UserError(
+            f"pairing.match_length is {bound:g}, and the lengths of the {len(pairs)} pairs have no "
+            "spread that they could be matched by; set it to null, or form more pairs."
+        )
     if not (d <= bound).any():
         raise UserError(
             f"pairing.match_length is {bound:g}, and leaving out pairs brings Cohen's d of the "

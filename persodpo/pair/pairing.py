@@ -184,6 +184,11 @@ def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -
         return "no prompt has two responses that can be shown; name more models in pool"
     if not (by_prompt["text"].nunique() > 1).any():
         return "all responses to a prompt have the same text; name other models in pool"
+    if not shown["valid"].any():
+        return (
+            "no response of the pool keeps the format; raise generate.max_tokens if answers are "
+            "cut, train the model that answers longer, or name other models in pool"
+        )
     if strategy == "valid_invalid":
         return (
             "no prompt has a valid and an invalid response with different texts; add a model that "
@@ -203,7 +208,8 @@ def _why_empty(strategy: Strategy, table: pd.DataFrame, params: PairingParams) -
         )
     return (
         f"no two different responses to a prompt, the better one with an answer, differ by "
-        f"pairing.margin = {params.margin:g}; lower it in params.yaml"
+        f"pairing.margin = {params.margin:g}; "
+        f"{'lower it in params.yaml' if params.margin else 'name other models in pool'}"
     )
 
 

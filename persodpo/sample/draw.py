@@ -70,10 +70,12 @@ def _draw(ranked: Sequence[Round], n: int, split: str, params: SampleParams) -> 
     if len(ranked) < n:
         file = params.train_file if split == "train" else params.valid_file
         what = "dialogues" if params.rounds == "last" else "rounds"
+        is_new = split == "valid" and params.overlap == "leave_out"
+        remedy = f"lower sample.n_{split}" if ranked else "raise sample.max_words, or name another"
         raise UserError(
             f"{file}: it has {len(ranked)} {what} that may be drawn (their last answer has at "
-            f"most {params.max_words} words), fewer than the {n} of sample.n_{split}; lower "
-            f"sample.n_{split} in params.yaml."
+            f"most {params.max_words} words{', and they are not in the training' if is_new else ''}"
+            f"), fewer than the {n} of sample.n_{split}; {remedy} in params.yaml."
         )
     return list(ranked[:n])
 

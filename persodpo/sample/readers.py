@@ -65,6 +65,8 @@ def _read_utf8(path: Path) -> str:
             f"{path}: there is no such file; check sample.train_file and sample.valid_file "
             "in params.yaml (data/README.md says where FoCUS's files come from)."
         ) from error
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}).") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

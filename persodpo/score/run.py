@@ -56,6 +56,12 @@ def _score(
 ) -> list[Score]:
     """Score responses in this process; see `score_responses`."""
     by_id = {prompt.id: prompt for prompt in prompts}
+    strangers = [response.id for response in responses if response.id not in by_id]
+    if strangers:
+        raise UserError(
+            f"the responses of {responses[0].model} are of other prompts than the sample (such as "
+            f"{strangers[0]!r}); run the stage that made them again (dvc repro)."
+        )
     valid = [response for response in responses if response.contract == "valid"]
     asked = [by_id[response.id] for response in valid]
     computed: dict[str, Values] = {}

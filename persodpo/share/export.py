@@ -54,11 +54,11 @@ ORIGIN_FILE = "persodpo.json"
 def export_method(method: str, target: Path, force: bool = False) -> Facts:
     """Write a trained method's model, adapter, prompt and card into a folder.
 
-    An adapter is merged in float32. The model is saved in the number format of the base's
-    checkpoint (float32 if that names none), as large as the base itself and as its users expect;
-    in bfloat16 that rounds the weights once, as an evaluation in bfloat16 does, and adapter/ keeps
-    them exactly. A packaged GGUF file is float32 (see `persodpo.models.locations`),
-    which rounds nothing.
+    An adapter is merged in float32 and saved in the number format of the base's checkpoint (float32
+    if that names none), as large as the base itself and as its users expect; in bfloat16 that
+    rounds the weights once, as an evaluation in bfloat16 does, and adapter/ keeps them exactly. A
+    whole model is saved in float32. A packaged GGUF file is float32 (see
+    `persodpo.models.locations`), which rounds nothing.
 
     Args:
         method: A key of `train.methods`.
@@ -179,7 +179,8 @@ def _gather(method: str, params: Params, adapter: bool) -> Facts:
         evaluated=method in evaluated,
         outdated=changed_settings(method, params),
         adapter=adapter,
-        dtype=_checkpoint_dtype(base, key),
+        # a whole model was trained by smaller steps than bfloat16 can tell apart
+        dtype=_checkpoint_dtype(base, key) if adapter else torch.float32,
         base_hash=weights_hash(base.model, base.revision, key),
         git=git_state(),
     )

@@ -13,6 +13,7 @@ Out: a policy's folder, a log, numbers.
     trainer.py        TRL's DPO trainer with these parts; run.py a whole run
     guard.py          when the chosen answers have become less likely, and what is taken then
     policy.py         a policy's files: the start's, and its own
+    progress.py       the progress line, and the log while it grows
     summary.py        the log and the headline numbers
     checkpoints.py    where a run is saved and resumed
 """

@@ -24,6 +24,11 @@ from persodpo.errors import UserError
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
+def package_versions() -> dict[str, str]:
+    """The installed versions of the packages that compute."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
 def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
     """The folder of a run's checkpoints.
 
@@ -31,12 +36,11 @@ def run_folder(cache: Path, run: Mapping[str, Any]) -> Path:
         cache: The cache folder.
         run: What the run's result depends on besides code and packages, as JSON has it.
     """
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     package = Path(__file__).parent.parent
     rooms = [sorted((package / room).glob("*.py")) for room in ("train", "models")]
     files = [*chain(*rooms), package / "processes.py"]
     code = [file.read_text(encoding="utf-8") for file in files]
-    text = json.dumps([dict(run), versions, code], sort_keys=True)
+    text = json.dumps([dict(run), package_versions(), code], sort_keys=True)
     return cache / "training" / hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

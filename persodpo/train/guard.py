@@ -12,6 +12,7 @@ are above `guard.share` and `guard.fall`.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from persodpo.errors import UserError
 SHARE, FALL = "displaced/share", "displaced/fall"
 # Where the policy is saved as it was before the first step.
 START = "start"
+# And where the one that is taken lies.
+KEPT = "kept"
 
 
 def displaced_at(history: Sequence[Mapping[Any, Any]], guard: GuardParams) -> int | None:
@@ -58,6 +61,25 @@ def saved_policy(folder: Path, step: int) -> Path:
     return folder / (f"{PREFIX_CHECKPOINT_DIR}-{step}" if step else START)
 
 
+def keep_policy(folder: Path, step: int) -> None:
+    """Copy a policy to where no later checkpoint takes its place; once.
+
+    A run goes on for a step after it shall stop, and saves once more at its end, so the trainer may
+    delete the checkpoint that is wanted.
+    """
+    kept = kept_policy(folder)
+    if not kept.exists():
+        copy = kept.with_name(f".{KEPT}.new")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(saved_policy(folder, step), copy)
+        copy.rename(kept)
+
+
+def kept_policy(folder: Path) -> Path:
+    """Where the policy lies that a stopped run takes."""
+    return folder / KEPT
+
+
 def refuse_sharded(guard: GuardParams) -> None:
     """Refuse to stop a training whose checkpoints have the weights in pieces.
 
@@ -79,7 +101,7 @@ class DisplacementGuard(TrainerCallback):  # type: ignore[misc]  # skipped by my
         self.guard = guard
         self.is_displaced = False
 
-    def _look(self, state: Any, control: Any) -> None:
+    def _look(self, args: Any, state: Any, control: Any) -> None:
         if self.guard.action == "none" or self.is_displaced:
             return
         step = displaced_at(state.log_history, self.guard)
@@ -89,6 +111,8 @@ class DisplacementGuard(TrainerCallback):  # type: ignore[misc]  # skipped by my
         if self.guard.action == "stop":
             control.should_training_stop = True
             kept = last_good_step(step, self.guard)
+            if processes.is_main():
+                keep_policy(Path(args.output_dir), kept)
             end = f"it stops, and the policy after step {kept} is taken"
         else:
             end = "set train.guard.action to stop to take an earlier policy"
@@ -101,8 +125,8 @@ class DisplacementGuard(TrainerCallback):  # type: ignore[misc]  # skipped by my
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A run that was killed behind the step that displaced it."""
-        self._look(state, control)
+        self._look(args, state, control)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After each step."""
-        self._look(state, control)
+        self._look(args, state, control)

@@ -80,7 +80,12 @@ def set_adapter_weights(model: PeftModel, adapter: Path) -> None:
     """
     with loading(str(adapter), "the policy to start from", "an adapter"):
         weights = load_file(adapter / "adapter_model.safetensors")
-        set_peft_model_state_dict(model, weights)
+        found = set_peft_model_state_dict(model, weights)
+    if found.unexpected_keys or any("lora_" in key for key in found.missing_keys):
+        raise UserError(
+            f"{adapter}: the policy to start from has an adapter on other layers than those of "
+            f"params.yaml: train.lora.targets; run dvc repro train@{adapter.name}."
+        )
 
 
 def make_reproducible(policy: Path, base: TransformersModel) -> None:

@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProgressCallback,
-    TrainerCallback,
 )
+from transformers.pytorch_utils import Conv1D
 from trl import DPOConfig
 
 from persodpo import processes
@@ -32,12 +32,12 @@ from persodpo.errors import UserError
 from persodpo.models.chat_template import ChatTemplate
 from persodpo.models.loading import device, fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.models.locations import folder_hash, identity
-from persodpo.records import Demonstration, Pair, Prompt, write_text
+from persodpo.records import Demonstration, Pair, Prompt
 from persodpo.runner import cache_folder
 from persodpo.train.batches import plan_passes, split, steps_per_epoch
-from persodpo.train.checkpoints import locked_run, run_folder
+from persodpo.train.checkpoints import locked_run, package_versions, run_folder
 from persodpo.train.collator import PromptCollator
-from persodpo.train.guard import DisplacementGuard, refuse_sharded, saved_policy
+from persodpo.train.guard import DisplacementGuard, kept_policy, refuse_sharded, saved_policy
 from persodpo.train.layout import choose_layout
 from persodpo.train.policy import (
     adapted,
@@ -45,9 +45,10 @@ from persodpo.train.policy import (
     refuse_other_start,
     set_adapter_weights,
 )
+from persodpo.train.progress import LiveLog, Progress
 from persodpo.train.reference import with_reference_logps
 from persodpo.train.rows import TokenisedRow, TrainingRow, training_rows
-from persodpo.train.summary import summary, training_log
+from persodpo.train.summary import summary
 from persodpo.train.trainer import PLANNED, ScoreWeightedDPOTrainer
 from persodpo.train.weighting import weigh
 
@@ -142,20 +143,22 @@ def train_policy(
     with locked_run(folder) as checkpoint:
         trainer = _trainer(rows, method, params, base, tokenizer, folder, start)
         if log_file is not None:
-            trainer.add_callback(_LiveLog(log_file))
-        if params.guard.action == "stop":
+            trainer.add_callback(LiveLog(log_file))
+        if _may_stop(method, params):
             trainer.save_model(str(saved_policy(folder, 0)))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         log, metrics = summary(trainer, rows, params.guard)
         # beside the policy, so that it takes its place in one step
         finished = policy.with_name(f".{policy.name}.new")
+        if processes.is_main():  # what a killed run left there
+            shutil.rmtree(finished, ignore_errors=True)
+        processes.gather([])
         if "kept_step" not in metrics:
             trainer.save_model(str(finished))
         processes.gather([])  # all have saved their part
         if processes.is_main():
             if "kept_step" in metrics:
-                shutil.rmtree(finished, ignore_errors=True)
-                shutil.copytree(saved_policy(folder, int(metrics["kept_step"])), finished)
+                shutil.copytree(kept_policy(folder), finished)
             make_reproducible(finished, base)
             shutil.rmtree(policy, ignore_errors=True)
             finished.rename(policy)
@@ -231,7 +234,7 @@ def _trainer(
         # only now, since TRL has rounded the adapter of a quantised base
         set_adapter_weights(trainer.model, start)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(_Progress)
+    trainer.add_callback(Progress)
     return trainer
 
 
@@ -248,40 +251,28 @@ def _with_reference(
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
         layout = choose_layout(params.layout, weights, rows, pad_token_id, dtype)
         collator = PromptCollator(pad_token_id, layout)
-        key = model | {"layout": layout, "device": weights.device.type}
+        machine = {"device": weights.device.type, "versions": package_versions()}
+        key = model | {"layout": layout} | machine
         complete = with_reference_logps(weights, key, rows, collator, cache_folder() / "reference")
     return complete, collator
-
-
-class _Progress(ProgressCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
-    """The progress line with the loss in it; the twenty numbers of each step are in the log."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if self.training_bar is not None and "loss/total" in (logs or {}):
-            self.training_bar.set_postfix(loss=f"{logs['loss/total']:.3f}")
-
-
-class _LiveLog(TrainerCallback):  # type: ignore[misc]  # skipped by mypy, see pyproject
-    """Writes the log after each step: a run that goes on can be plotted, a killed one keeps it."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            write_text(self.file, training_log(state.log_history).to_csv(index=False))
 
 
 def _refuse_targets(lora: LoraParams, weights: torch.nn.Module) -> None:
     """Before the reference's values are computed; PEFT and TRL would say so behind them."""
     if lora.targets == "all-linear":
         return
-    names = {name.split(".")[-1] for name, _ in weights.named_modules()} - {"lm_head"}
+    # no embeddings: where the output layer shares their weights, a merged adapter changes it, too
+    layers = [
+        name
+        for name, module in weights.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.split(".")[-1] != "lm_head"
+    ]
     for target in lora.targets:
-        if target.split(".")[-1] not in names:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            names = sorted({name.split(".")[-1] for name in layers})
             raise UserError(
                 f"params.yaml: train.lora.targets has {target!r}, which is no layer of the model "
-                f"that can have an adapter; its modules are {', '.join(sorted(names - {''}))}."
+                f"that can have an adapter; its layers are {', '.join(names)}."
             )
 
 
@@ -322,7 +313,7 @@ def _config(method: SftMethod | PairMethod, params: TrainParams, folder: Path) -
         eval_strategy="steps" if params.held_out else "no",
         eval_steps=params.eval_steps,
         save_strategy="steps",
-        save_steps=_save_steps(params),
+        save_steps=_save_steps(method, params),
         save_total_limit=2,
         restore_callback_states_from_checkpoint=True,  # how often the loss hasn't fallen
         load_best_model_at_end=stops_early,
@@ -332,8 +323,13 @@ def _config(method: SftMethod | PairMethod, params: TrainParams, folder: Path) -
     )
 
 
-def _save_steps(params: TrainParams) -> int:
+def _may_stop(method: SftMethod | PairMethod, params: TrainParams) -> bool:
+    """Whether the guard may take an earlier policy; supervised training displaces nothing."""
+    return isinstance(method, PairMethod) and params.guard.action == "stop"
+
+
+def _save_steps(method: SftMethod | PairMethod, params: TrainParams) -> int:
     """After how many steps a checkpoint is made, of which somebody may want an earlier one."""
     if params.early_stopping is not None:
         return params.eval_steps
-    return params.guard.steps if params.guard.action == "stop" else params.checkpoint_steps
+    return params.guard.steps if _may_stop(method, params) else params.checkpoint_steps

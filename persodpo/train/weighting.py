@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from persodpo.config.train import PairMethod
+from persodpo.errors import UserError
 from persodpo.train.rows import TokenisedRow
 
 
@@ -30,7 +31,9 @@ def pair_weights(
     weights: np.ndarray[tuple[int], np.dtype[np.float64]] = expit(
         np.asarray(difference, dtype=np.float64) / temperature
     )
-    return weights / weights.mean() if normalisation == "mean_one" else weights
+    if normalisation == "mean_one" and weights.any():
+        weights /= weights.mean()
+    return weights
 
 
 def weigh(rows: Sequence[TokenisedRow], method: PairMethod) -> list[TokenisedRow]:
@@ -39,11 +42,19 @@ def weigh(rows: Sequence[TokenisedRow], method: PairMethod) -> list[TokenisedRow
     `score` weighs by `pair_weights`, normalised over all pairs; `margin_offset` leaves the weights
     at 1 and takes difference / temperature as offset in the loss (ODPO, arXiv:2402.10571, with the
     identity in the place of its logarithm).
+
+    Raises:
+        UserError: All weights are 0, or none is a number.
     """
     differences = np.array([pair.difference for row in rows for pair in row.pairs])
     weights, offsets = np.ones(len(differences)), np.zeros(len(differences))
     if method.weight == "score":
         weights = pair_weights(differences, method.weight_temperature, method.weight_normalisation)
+        if not (np.isfinite(weights).all() and weights.any()):
+            raise UserError(
+                f"params.yaml: the weight_temperature {method.weight_temperature:g} of "
+                "train.methods leaves no pair a weight; take one further from 0."
+            )
     elif method.weight == "margin_offset":
         offsets = differences / method.weight_temperature
     weight, offset = iter(weights.tolist()), iter(offsets.tolist())

@@ -26,6 +26,7 @@ from persodpo.config.reading import PARAMS_FILE
 from persodpo.config.train import BASE, PairMethod
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
+from persodpo.models.locations import adapter_base
 from persodpo.records import write_text
 from persodpo.workflow.params import Params, load_params
 
@@ -271,12 +272,12 @@ def _judges(params: Params) -> list[str]:
 
 def _local(models: Iterable[ModelParams]) -> list[str]:
     """The files of logged responses, and the folders of models on this machine."""
-    named = [
-        model.file if isinstance(model, LoggedModel) else model.model
-        for model in models
-        if isinstance(model, LoggedModel)
-        or (isinstance(model, TransformersModel) and Path(model.model).is_dir())
-    ]
+    named: list[str] = []
+    for model in models:
+        if isinstance(model, LoggedModel):
+            named.append(model.file)
+        elif isinstance(model, TransformersModel) and Path(model.model).is_dir():
+            named += [model.model, *adapter_base(model.model)]
     return list(dict.fromkeys(named))
 
 

@@ -29,6 +29,8 @@ COLUMNS = {
     "id", "model", "sample", "raw", "contract", "answer", "words", "valid", "cut", "failed",
     "seconds", "batch_size", "computed", "repeated", "failure_ratio", "candidate", "dialogue", "n",
 }  # fmt: skip
+# A metric's share of the total score is the column s_<metric>, beside those of these terms.
+TERMS = {"metric", "length", "format", "lfc", "total"}
 # They take `-m stages.generate` as it stands, and tell each process its number by the environment.
 LAUNCHERS = ("python", "accelerate", "torchrun")
 
@@ -80,7 +82,7 @@ class Params(Section):
                     f"the keys there are {', '.join(self.scorers)}"
                 )
         for name, scorer in self.scorers.items():
-            if name in COLUMNS or name.startswith("s_"):
+            if name in COLUMNS or name.startswith("s_") or name in TERMS:
                 raise ValueError(
                     f"scorers.{name} has the name of another column of the tables; give the metric "
                     "another key"

@@ -154,6 +154,8 @@ def test_one_prompt_or_no_marks_leave_questions_out():
         ('\n{"x": ', "line 2: not a row of type Opposite"),
         (json.dumps(OPPOSITES[0].model_dump() | {"sentence": 2}),
          "sentence is 2, and the persona has 2 sentences, counted from 0"),
+        (json.dumps(OPPOSITES[0].model_dump() | {"turns": []}), "not a row of type Opposite"),
+        (json.dumps(OPPOSITES[0].model_dump() | {"opposite": ""}), "not a row of type Opposite"),
     ],
 )  # fmt: skip
 def test_bad_files_of_opposites_are_reported(tmp_path, text, message):
@@ -161,6 +163,13 @@ def test_bad_files_of_opposites_are_reported(tmp_path, text, message):
         (tmp_path / "o.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
         read_opposites(tmp_path / "o.jsonl")
+
+
+def test_an_edited_file_of_opposites_is_read(tmp_path):
+    """As an editor leaves it: with a byte order mark, Windows' line ends, and a line of blanks."""
+    row = json.dumps(OPPOSITES[0].model_dump())
+    (tmp_path / "o.jsonl").write_bytes(f"\ufeff{row}\r\n  \r\n".encode())
+    assert read_opposites(tmp_path / "o.jsonl") == [OPPOSITES[0]]
 
 
 def test_another_prompt_is_one_of_another_dialogue():

@@ -103,6 +103,8 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("scorers.words", {"kind": "rouge_l"}, "scorers.words has the name of another column"),
         ("scorers.dialogue", {"kind": "rouge_l"}, "scorers.dialogue has the name of another"),
         ("scorers.candidate", {"kind": "rouge_l"}, "scorers.candidate has the name of another"),
+        ("scorers.length", {"kind": "rouge_l"}, "scorers.length has the name of another column"),
+        ("scorers.total", {"kind": "rouge_l"}, "scorers.total has the name of another column"),
         ("scorers.n", {"kind": "rouge_l"}, "scorers.n has the name of another column"),
         ("scorers.s_p", {"kind": "rouge_l"}, "scorers.s_p has the name of another column"),
         ("train.guard.action", "x", "guard.action must be 'none', 'warn' or 'stop', not 'x'"),

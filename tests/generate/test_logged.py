@@ -5,6 +5,7 @@ import pytest
 
 from persodpo.config.models import LoggedModel
 from persodpo.errors import UserError
+from persodpo.generate.logged import read_logged
 from persodpo.generate.run import generate_responses
 
 
@@ -186,6 +187,32 @@ def test_answers_without_their_json_are_put_into_it_again(tmp_path, prompts, gen
     rows = answers(table, tmp_path / "a.csv", prompts, generate, id_column="id", wrapped=False)
     assert [row.answer for row in rows] == [None if i == 2 else t for i, t in enumerate(texts)]
     assert [row.contract for row in rows].count("none") == 1
+
+
+def numbered(prompts):
+    """With the numbers of rows as ids, as published ones have them."""
+    return [prompt.model_copy(update={"id": str(i)}) for i, prompt in enumerate(prompts[:4])]
+
+
+@pytest.mark.parametrize("empty", ["", '""', " "])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_an_empty_line_of_one_column_is_an_answer(tmp_path, prompts, empty, place):
+    """Rows are told by their numbers, so none may be passed over."""
+    lines = [json.dumps(f'{{"response": "a{i}"}}').replace('\\"', '""') for i in range(5)]
+    lines[place] = empty
+    (tmp_path / "a.csv").write_text("\n".join(["text", *lines]) + "\n")
+    section = logged(tmp_path / "a.csv", id_column=None, seconds_column=None)
+    found = read_logged("m", section, numbered(prompts))
+    for number, answer in enumerate(found):
+        assert answer.raw.strip() == ("" if number == place else f'{{"response": "a{number}"}}')
+
+
+def test_an_empty_line_of_several_columns_is_none(tmp_path, prompts):
+    rows = [f"a{i},{i}" for i in range(len(prompts))]
+    (tmp_path / "a.csv").write_text("\n".join(["text,seconds", rows[0], "", *rows[1:]]) + "\n\n")
+    section = logged(tmp_path / "a.csv", id_column=None, seconds_column=None)
+    found = read_logged("m", section, numbered(prompts))
+    assert [answer.raw for answer in found] == [f"a{i}" for i in range(4)]
 
 
 def test_rows_of_validation_prompts_are_those_of_no_training_prompt(tmp_path, prompts, generate):

@@ -54,6 +54,8 @@ def test_a_ratio_of_sums_by_cluster():
     assert (found.low, found.high) == (0.25, 1.0)  # a alone, b alone
     assert ratio_interval([0, 0], [0, 0], ["a", "b"]) is None
     assert ratio_interval([0, 0], [1, 1], ["a", "b"]) == share_interval(0, 2)
+    # a cluster of which nothing was counted has observed nothing
+    assert ratio_interval([0, 0, 0], [1, 0, 0], ["a", "b", "c"]) == share_interval(0, 1)
     assert ratio_interval([1, 0], [1, 1], ["a", "a"]) == (0.5, None, None)
 
 

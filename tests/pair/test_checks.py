@@ -187,7 +187,7 @@ def test_an_exceeded_limit_is_reported_or_refused(capsys):
     found = report_excess({"persodpo": NUMBERS}, close, {"persodpo"}, PAIRING)
     assert found == [
         "The pair set persodpo has a length_d of -0.80, beyond pairing.checks.length_d = 0.5; "
-        "set pairing.match_length, or another scoring.length.",
+        "set or lower pairing.match_length, or set another scoring.length.",
         "The validation dialogues have a valid_overlap of 0.50, beyond "
         "pairing.checks.valid_overlap = 0; take these dialogues out of one of the two files: "
         "d0, d1, d2, d3, d4, ....",
@@ -209,6 +209,21 @@ def test_the_baseline_is_decided_by_the_format_and_gets_a_remedy_of_its_own():
     assert len(report_excess({"persodpo": numbers}, NO_OVERLAP, {"persodpo"}, PAIRING)) == 2
     by_validity = PAIRING.model_copy(update={"strategy": "valid_invalid"})
     assert len(report_excess({"persodpo": numbers}, NO_OVERLAP, {"persodpo"}, by_validity)) == 1
+
+
+def test_a_remedy_is_one_of_the_strategy():
+    """Where scores play no part neither the margin nor the scores' weights mend anything."""
+    by_validity = PAIRING.model_copy(update={"strategy": "valid_invalid"})
+    bad = NUMBERS | {"near_duplicates": 0.9, "conflicting_texts": 0.9}
+    for sentence in report_excess({"persodpo": bad}, NO_OVERLAP, {"persodpo"}, by_validity):
+        assert "pairing.margin" not in sentence.split("; ")[1]
+        assert "scoring" not in sentence
+
+
+def test_texts_without_words_are_told_apart():
+    pairs = np.array([0]), np.array([1])
+    assert near_duplicates(["\N{FIRE}", "\N{SNOWMAN}"], *pairs) == 0.0
+    assert near_duplicates(["\N{FIRE}", "\N{FIRE} "], *pairs) == 1.0
 
 
 def test_a_strict_stage_writes_nothing(tmp_path, monkeypatch):

@@ -278,6 +278,8 @@ SAME = EXAMPLE.assign(raw=EXAMPLE["id"], text=EXAMPLE["id"])
     [
         (EXAMPLE[EXAMPLE["valid"]], params(margin=0.8), {"persodpo"}, "pairing.margin = 0.8"),
         (EXAMPLE[EXAMPLE["valid"]], params(), {"dpo"}, "no prompt has a valid and an invalid"),
+        (EXAMPLE.assign(valid=False, s_total=0.0), params(), {"dpo"}, "keeps the format; raise"),
+        (EXAMPLE.assign(valid=False, s_total=0.0), params(), {"persodpo"}, "keeps the format; ra"),
         (EXAMPLE.iloc[[0, 3, 5]], params(), {"persodpo"}, "no prompt has two responses"),
         (EXAMPLE.iloc[:0], params(), {"persodpo"}, "no prompt has two responses"),
         (ALIKE, params(), {"persodpo"}, "responses to a prompt have the same total score;"),

@@ -18,7 +18,7 @@ from tiny_models import make_bert
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from persodpo.errors import UserError
-from persodpo.models.locations import file_hash, folder_hash
+from persodpo.models.locations import folder_hash
 from persodpo.score.judges.nli import LABELS, NliJudge, class_order
 from persodpo.score.train_nli.adapter import adapted_layers, as_adapter, freeze_biases
 from persodpo.score.train_nli.pairs import load_pairs, with_unrelated
@@ -254,13 +254,11 @@ def test_an_adapters_hash_tells_its_base(tmp_path):
     )
     hashes = []
     for seed in (0, 0, 1):
-        file_hash.cache_clear()
         shutil.copytree(tmp_path / f"base{seed}", base, dirs_exist_ok=True)
         hashes.append(folder_hash(adapter))
     assert hashes[0] == hashes[1] != hashes[2]
     of_hub = []
     for name, revision in [("owner/a", "a" * 40), ("owner/a", "b" * 40), ("owner/b", "b" * 40)]:
-        file_hash.cache_clear()
         (adapter / "adapter_config.json").write_text(
             json.dumps({"base_model_name_or_path": name, "revision": revision})
         )

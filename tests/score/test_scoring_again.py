@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scored import SCORERS, changed, prompt, response, score
 from tiny_models import make_bert
 
-from persodpo.models.locations import file_hash
 from persodpo.score import declared_metrics
 from persodpo.score.judges import embeddings, nli, word_vectors
 from persodpo.score.judges.nli import LABELS
@@ -62,7 +61,6 @@ def test_another_model_is_asked_again(prompts, tmp_path, monkeypatch):
         (1, list(LABELS[::-1]), 2, ["WordVectorJudge"]),
         (0, None, 1, []),
     ]:
-        file_hash.cache_clear()
         vectors.write_text(f"tower {number} 3\ncastle 2 1\n")
         model = {"model": str(tmp_path / f"bert{seed}"), "labels": labels}
         scorers = changed("c", **model) | {"p": changed("p", vectors=str(vectors))["p"]}
@@ -85,7 +83,6 @@ def test_a_changed_encoder_of_a_judge_of_personas_is_another_judge(tmp_path):
     asked, rows = [prompt()], [response("A man plays.")]
     first = score(asked, rows, {"c": scorer})[0].values["c"]
     make_bert(encoder, LABELS, seed=1)
-    file_hash.cache_clear()
     assert score(asked, rows, {"c": scorer})[0].values["c"] != first
 
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from warm_python import warm_python
 
 from persodpo.cli import app
-from persodpo.models.locations import file_hash
 from persodpo.share.policies import policy_folder
 
 TOKEN = "hf_a_token_that_must_appear_nowhere"
@@ -162,7 +161,6 @@ def test_another_policy_is_not_uploaded_as_the_method_s(tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    file_hash.cache_clear()  # the command reads each file once in a process of its own
     done = invoke("--push", NAME, "--dry-run")
     assert f"holds another policy than that of {METHOD} as it is now" in str(done.exception)
     (tmp_path / "out/persodpo.json").unlink()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,8 +26,11 @@ from persodpo.train.guard import (
     SHARE,
     DisplacementGuard,
     displaced_at,
+    keep_policy,
+    kept_policy,
     last_good_step,
     refuse_sharded,
+    saved_policy,
 )
 from persodpo.train.run import TrainingRun
 
@@ -72,6 +76,18 @@ def test_what_is_kept_lies_before_the_window_and_is_still_there(step, steps):
     made = list(range(steps, step + 1, steps))
     assert kept <= max(0, step - steps)
     assert kept == 0 or kept in made[-2:]
+
+
+def test_what_is_kept_outlives_its_checkpoint(tmp_path):
+    """A run that is stopped saves once more at its end, and the trainer has room for two."""
+    for step in (4, 6):
+        saved_policy(tmp_path, step).mkdir()
+        (saved_policy(tmp_path, step) / "weights").write_text(str(step))
+    keep_policy(tmp_path, 4)
+    shutil.rmtree(saved_policy(tmp_path, 4))
+    # as a run that is resumed where it was stopped does again
+    keep_policy(tmp_path, 4)
+    assert (kept_policy(tmp_path) / "weights").read_text() == "4"
 
 
 def start_of(run, **changes):
@@ -153,15 +169,18 @@ def test_displaced_from_the_beginning_the_start_is_taken(run, tmp_path, lora):
     assert not all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_run_that_was_killed_where_it_stops_stops_again():
+def test_a_run_that_was_killed_where_it_stops_stops_again(tmp_path):
     """Its log is in the checkpoint that it goes on from."""
+    args = SimpleNamespace(output_dir=str(tmp_path))
+    saved_policy(tmp_path, 0).mkdir()
     state = TrainerState(log_history=history([(1.0, 1.0)] * 2))
     control = TrainerControl()
-    DisplacementGuard(GuardParams(**GUARD)).on_train_begin(None, state, control)
+    DisplacementGuard(GuardParams(**GUARD)).on_train_begin(args, state, control)
     assert control.should_training_stop
+    assert kept_policy(tmp_path).is_dir()
     control = TrainerControl()
     DisplacementGuard(GuardParams(**(GUARD | {"action": "warn"}))).on_train_begin(
-        None, state, control
+        args, state, control
     )
     assert not control.should_training_stop
 

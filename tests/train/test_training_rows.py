@@ -154,6 +154,7 @@ def test_weights_and_offsets(differences, weight, temperature, normalisation):
 def test_weights():
     assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])
     assert pair_weights([-50.0, 50.0], 0.01, "none").tolist() == [0.0, 1.0]
+    assert pair_weights([50.0, 50.0], -0.001, "mean_one").tolist() == [0.0, 0.0]
 
 
 @given(st.lists(st.floats(0, 3), min_size=2, unique=True), st.floats(0.05, 3))

@@ -210,7 +210,6 @@ def test_whole_models_start_from_whole_models(run, tmp_path, tiny_model):
 def test_another_start_has_other_references(run, tmp_path):
     run("sft", DEMONSTRATIONS, method=SFT)
     first = run("b", method=FROM_SFT, epochs=1).log["logps/chosen"].iloc[0]
-    # in another folder, since the hash of a file is taken once per process
     shutil.copytree(tmp_path / "sft", tmp_path / "other")
     file = tmp_path / "other/adapter_model.safetensors"
     saved = load_file(file)
@@ -229,6 +228,8 @@ def test_a_start_that_these_settings_do_not_train_is_refused(run, tmp_path):
         run("b", method=FROM_SFT, lora=LORA | {"r": 2})
     with pytest.raises(UserError, match=r"is an adapter, and .* asks for a whole model"):
         run("b", method=FROM_SFT, lora=None)
+    with pytest.raises(UserError, match=r"an adapter on other layers than those of .*targets"):
+        run("b", method=FROM_SFT, lora=LORA | {"targets": ["q_proj"]})
     (tmp_path / "sft/adapter_model.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match=r"the policy to start from is .*can't be loaded"):
         run("b", method=FROM_SFT)

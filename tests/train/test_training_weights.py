@@ -120,7 +120,7 @@ def test_nf4_without_its_package(run, monkeypatch):
         run("nf4", lora=LORA | {"quantisation": "nf4"})
 
 
-@pytest.mark.parametrize("target", ["q_prj", "lm_head"])
+@pytest.mark.parametrize("target", ["q_prj", "lm_head", "embed_tokens", "mlp", "layers.9.q_proj"])
 def test_a_layer_that_is_not_there(run, target):
     with pytest.raises(UserError, match=f"lora.targets has '{target}'.*q_proj"):
         run("none", lora=LORA | {"targets": ["v_proj", target]})

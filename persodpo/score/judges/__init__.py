@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from persodpo.config.sections import Text
-from persodpo.models.locations import identity
+from persodpo.models.locations import adapter_base, identity
 from persodpo.score.judges.judgements import BatchJudge, cached_judge
 from persodpo.score.judges.word_vectors import WordVectorJudge, load_word_vectors, vectors_hash
 from persodpo.score.metric import Judge, Judgement, Scorer
@@ -37,7 +37,7 @@ class JudgeModel(Scorer):
 
     def paths(self) -> list[str]:
         """See `Scorer.paths`."""
-        return [self.model]
+        return [self.model, *adapter_base(self.model)]
 
 
 class NliModel(JudgeModel):
