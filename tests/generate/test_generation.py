@@ -293,3 +293,20 @@ def test_the_default_allows_no_more_words_than_its_tokens_hold():
     params = load_params(ROOT / "params.yaml")
     assert params.generate.max_tokens >= 10 + 1.4 * params.sample.max_words
     assert params.generate.dtype == params.train.dtype == "float32"
+
+
+def test_a_prompt_that_is_too_long_for_the_model_is_refused(tiny_model, prompts, generate):
+    """Beyond its positions a model answers nonsense, which would count as its own failure."""
+    model = transformers_model(tiny_model, max_tokens=2048)
+    with pytest.raises(UserError, match=r"its answer up to 2048, and the model reads 2048 in all"):
+        generate_responses("m", model, prompts, generate, 110)
+
+
+def test_a_whole_policy_keeps_its_number_format(tmp_path, generate):
+    """Steps of a training are smaller than what bfloat16 can tell apart."""
+    half = generate.model_copy(update={"dtype": "bfloat16"})
+    model = transformers_model("unused")
+    assert TransformersCaller("m", model, half).dtype == torch.bfloat16
+    assert TransformersCaller("m", model, half, tmp_path).dtype == torch.float32
+    (tmp_path / "adapter_config.json").touch()
+    assert TransformersCaller("m", model, half, tmp_path).dtype == torch.bfloat16

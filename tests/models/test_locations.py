@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from persodpo.errors import UserError
 from persodpo.models.loading import fast_dtype, load_causal_lm, load_tokenizer
-from persodpo.models.locations import locate
+from persodpo.models.locations import adapter_base, file_hash, locate
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -70,3 +71,22 @@ def test_dtypes():
     flags = Path("/proc/cpuinfo").read_text().split()
     fast = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_tile" in flags
     assert fast_dtype("auto") is (torch.bfloat16 if fast else torch.float32)
+
+
+def test_the_local_model_behind_an_adapter(tmp_path):
+    """A stage must run again when it changes, so DVC watches it, too."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    assert adapter_base(str(adapter)) == []
+    for name, expected in ((str(base), [str(base)]), ("owner/name", []), (7, [])):
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+        assert adapter_base(str(adapter)) == expected
+
+
+def test_a_file_that_changes_has_another_hash(tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"one")
+    before = file_hash(file)
+    file.write_bytes(b"other")
+    assert file_hash(file) != before

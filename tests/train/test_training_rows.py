@@ -155,6 +155,8 @@ def test_weights():
     assert pair_weights([0.0, 1.0], 1.0, "none").tolist() == pytest.approx([0.5, 0.7310586])
     assert pair_weights([-50.0, 50.0], 0.01, "none").tolist() == [0.0, 1.0]
     assert pair_weights([50.0, 50.0], -0.001, "mean_one").tolist() == [0.0, 0.0]
+    with pytest.raises(UserError, match=r"weight_temperature -0\.001 of .* no pair a weight"):
+        weigh([row_of([AnswerPair(0, 1, 50.0)])], method("score", weight_temperature=-0.001))
 
 
 @given(st.lists(st.floats(0, 3), min_size=2, unique=True), st.floats(0.05, 3))
