@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from persodpo.experiments import read_runs
+from persodpo.experiments import not_averaged, read_runs, seed_tables
 from persodpo.intervals import mean_interval
 from persodpo.report import interval_text, paired_differences
 
@@ -40,3 +40,13 @@ def test_a_committed_run_names_no_folder_of_a_machine(folder):
 
 def test_there_is_a_committed_run():
     assert RUNS
+
+
+@pytest.mark.slow
+def test_the_means_over_seeds_are_those_of_the_runs(monkeypatch):
+    """seeds.md is what the command prints."""
+    monkeypatch.chdir(ROOT)
+    names = [str(folder.relative_to(ROOT)) for folder in RUNS]
+    runs, _ = read_runs(names)
+    assert not_averaged(runs) == []
+    assert seed_tables(runs).strip() == (ROOT / "results/laptop/seeds.md").read_text().strip()
