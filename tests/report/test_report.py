@@ -267,7 +267,7 @@ def test_all_files_are_written(artifacts, tmp_path, monkeypatch):
     )
     assert "4 prompts." in compared
     line = next(x for x in compared.splitlines() if x.startswith("| dpo ") and "| C (any) ↑" in x)
-    assert "| +0.75 [+0.00, +1.50] " in line
+    assert "| +0.75 [0.00, +1.50] " in line
     assert "| 2 / 2 / 0 " in line
     metrics = json.loads((folder / "metrics.json").read_text())
     assert list(metrics) == WHOLE.candidates()
