@@ -144,7 +144,9 @@ def _run(name: str, root: Path) -> Run:
     params = load_params(root / PARAMS_FILE)
     values = load_yaml(root / PARAMS_FILE)
     stages = _finished_stages(name, values, root / LOCK_FILE)
-    settings = {key: value for key, value in _flat(values) if not _is_without_effect(key)}
+    # as checked, so that 2 and 2.0 are the same
+    whole = params.model_dump(mode="json")
+    settings = {key: value for key, value in _flat(whole) if not _is_without_effect(key)}
     candidates = params.candidates()
     run = Run(
         name,
@@ -229,9 +231,12 @@ def by_settings(runs: Sequence[Run]) -> list[list[Run]]:
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        key = json.dumps([run.settings, run.prompts], sort_keys=True)
-        groups.setdefault(key, {}).setdefault(run.seed, run)
+        groups.setdefault(_group_key(run), {}).setdefault(run.seed, run)
     return [sorted(group.values(), key=lambda run: run.seed) for group in groups.values()]
+
+
+def _group_key(run: Run) -> str:
+    return json.dumps([run.settings, run.prompts], sort_keys=True)
 
 
 def not_averaged(runs: Sequence[Run]) -> list[str]:
@@ -240,24 +245,19 @@ def not_averaged(runs: Sequence[Run]) -> list[str]:
     Args:
         runs: Finished runs.
     """
-    groups = by_settings(runs)
+    groups = {_group_key(group[0]): group for group in by_settings(runs)}
     sentences = []
     for run in runs:
-        (group,) = [
-            each
-            for each in groups
-            if (each[0].settings, each[0].prompts) == (run.settings, run.prompts)
-        ]
+        group = groups[_group_key(run)]
         (first,) = [each for each in group if each.seed == run.seed]
         if first is not run:
             sentences.append(
                 f"{run.name} isn't counted: {first.name} has the same settings and train.seed = "
                 f"{run.seed}, too."
             )
-        elif len(group) == 1 and run is not groups[0][0]:
+        elif len(group) == 1 and run is not runs[0]:
             sentences.append(
-                f"{run.name} isn't averaged with {groups[0][0].name}: "
-                f"{_difference(run, groups[0][0])}."
+                f"{run.name} isn't averaged with {runs[0].name}: {_difference(run, runs[0])}."
             )
     return sentences
 

@@ -28,8 +28,8 @@ from persodpo.errors import UserError
 SHARE, FALL = "displaced/share", "displaced/fall"
 # Where the policy is saved as it was before the first step.
 START = "start"
-# And where the one that is taken lies.
-KEPT = "kept"
+# And where the copy of the one that is taken lies.
+STOPPED = "stopped"
 
 
 def displaced_at(history: Sequence[Mapping[Any, Any]], guard: GuardParams) -> int | None:
@@ -61,23 +61,23 @@ def saved_policy(folder: Path, step: int) -> Path:
     return folder / (f"{PREFIX_CHECKPOINT_DIR}-{step}" if step else START)
 
 
-def keep_policy(folder: Path, step: int) -> None:
+def copy_policy(folder: Path, step: int) -> None:
     """Copy a policy to where no later checkpoint takes its place; once.
 
     A run goes on for a step after it shall stop, and saves once more at its end, so the trainer may
     delete the checkpoint that is wanted.
     """
-    kept = kept_policy(folder)
-    if not kept.exists():
-        copy = kept.with_name(f".{KEPT}.new")
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(saved_policy(folder, step), copy)
-        copy.rename(kept)
+    target = policy_copy(folder)
+    if not target.exists():
+        unfinished = target.with_name(f".{STOPPED}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(saved_policy(folder, step), unfinished)
+        unfinished.rename(target)
 
 
-def kept_policy(folder: Path) -> Path:
-    """Where the policy lies that a stopped run takes."""
-    return folder / KEPT
+def policy_copy(folder: Path) -> Path:
+    """Where the copy of the policy lies that a stopped run takes."""
+    return folder / STOPPED
 
 
 def refuse_sharded(guard: GuardParams) -> None:
@@ -112,7 +112,7 @@ class DisplacementGuard(TrainerCallback):  # type: ignore[misc]  # skipped by my
             control.should_training_stop = True
             kept = last_good_step(step, self.guard)
             if processes.is_main():
-                keep_policy(Path(args.output_dir), kept)
+                copy_policy(Path(args.output_dir), kept)
             end = f"it stops, and the policy after step {kept} is taken"
         else:
             end = "set train.guard.action to stop to take an earlier policy"

@@ -37,7 +37,7 @@ from persodpo.runner import cache_folder
 from persodpo.train.batches import plan_passes, split, steps_per_epoch
 from persodpo.train.checkpoints import locked_run, package_versions, run_folder
 from persodpo.train.collator import PromptCollator
-from persodpo.train.guard import DisplacementGuard, kept_policy, refuse_sharded, saved_policy
+from persodpo.train.guard import DisplacementGuard, policy_copy, refuse_sharded, saved_policy
 from persodpo.train.layout import choose_layout
 from persodpo.train.policy import (
     adapted,
@@ -158,7 +158,7 @@ def train_policy(
         processes.gather([])  # all have saved their part
         if processes.is_main():
             if "kept_step" in metrics:
-                shutil.copytree(kept_policy(folder), finished)
+                shutil.copytree(policy_copy(folder), finished)
             make_reproducible(finished, base)
             shutil.rmtree(policy, ignore_errors=True)
             finished.rename(policy)

@@ -103,6 +103,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("scorers.words", {"kind": "rouge_l"}, "scorers.words has the name of another column"),
         ("scorers.dialogue", {"kind": "rouge_l"}, "scorers.dialogue has the name of another"),
         ("scorers.candidate", {"kind": "rouge_l"}, "scorers.candidate has the name of another"),
+        ("pool", ["-x"], "pool[0]"),
         ("scorers.length", {"kind": "rouge_l"}, "scorers.length has the name of another column"),
         ("scorers.total", {"kind": "rouge_l"}, "scorers.total has the name of another column"),
         ("scorers.n", {"kind": "rouge_l"}, "scorers.n has the name of another column"),

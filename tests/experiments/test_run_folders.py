@@ -49,6 +49,14 @@ def test_what_changes_no_value_does_not_part_runs(make):
     assert "| as in " in brief_table(runs)
 
 
+def test_a_whole_number_is_the_same_as_one_with_a_point(make):
+    two = {"w1: 0.32": "w1: 2.0"}
+    folders = [make("a", **two), make("b", **{"w1: 0.32": "w1: 2", "seed: 2\n": "seed: 2\n"})]
+    runs, _ = read_runs(folders)
+    assert not_averaged(runs) == []
+    assert len([line for line in brief_table(runs).splitlines() if "| as in " in line]) == 1
+
+
 def test_a_run_that_is_not_averaged_is_named_with_the_reason(make):
     weight = make("weight", **{"w1: 0.32": "w1: 2.0"})
     same = make("same", **{"seed: 2\n": "seed: 2\n"})

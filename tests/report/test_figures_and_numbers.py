@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from persodpo.intervals import Interval
 from persodpo.report.figures import POINTS, TRAINING, draw, training_figure
-from persodpo.report.notes import COMPARISON_NOTE
 from persodpo.report.tables import interval_text, p_text
 
 ENDS = st.floats(-2, 2)
@@ -66,7 +65,3 @@ def test_the_text_excludes_0_if_the_interval_does(ends):
 )
 def test_a_p_value_near_5_percent_is_told_from_it(p, text):
     assert p_text(p) == text
-
-
-def test_the_note_has_a_place_for_the_margin():
-    assert "within {equivalence} of" in COMPARISON_NOTE

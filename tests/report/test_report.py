@@ -6,72 +6,27 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 from conftest import ROOT
+from evaluations import (
+    BETTER,
+    FINDINGS,
+    METRICS,
+    NUMBERS,
+    ROWS,
+    SCALE,
+    WHOLE,
+    evaluated,
+    write_evaluation,
+    write_prompts,
+)
 
 from persodpo.config.report import ReportParams
 from persodpo.errors import UserError
-from persodpo.pair.scoring import Bounds, Scale
-from persodpo.prompts import render_prompt
-from persodpo.records import Evaluated, Prompt, Response, Score, read_rows, write_rows, write_text
+from persodpo.records import Prompt, read_rows, write_rows, write_text
 from persodpo.report.results import read_results
 from persodpo.report.scores import OTHERS, prompt_scores
 from persodpo.report.summary import collapses, headline, summarise
 from persodpo.report.write import read_sources, write_results
 from persodpo.runner import write_json
-from persodpo.score import declared_metrics
-from persodpo.workflow.params import load_params
-
-WHOLE = load_params(ROOT / "params.yaml")
-METRICS = declared_metrics(WHOLE.scorers)
-SCALE = Scale(
-    bounds={key: Bounds(low=m.low, high=m.high) for key, m in METRICS.items()}, target=4.0
-)
-AUDIT_VALUES = {"rouge": 0.5, "golden": 0.5, "use": 0.0}
-NUMBERS = {
-    "pairs": 7, "prompts": 5, "words_chosen": 4.0, "words_rejected": 5.0, "chosen_longer": 0.5,
-    "rejected_invalid": 0.25, "margin": {"median": 0.5},
-    "checks": {"length_d": -0.4, "near_duplicates": 0.0, "conflicting_texts": 0.25,
-               "decided_by_format": 0.1, "decided_by_length": None, "decided_by_both": 0.2},
-}  # fmt: skip
-
-
-FINDINGS = """\
-metric,question,measure,value,low,high,n,clusters,verdict
-c,persona,auc,0.9,0.8,0.95,8,4,sees it
-c,values,commonest,0.25,0.1,0.6,4,4,
-p,persona,auc,0.6,0.4,0.75,8,4,doesn't see it
-"""
-
-
-def evaluated(id_, parsed, seconds=1.0, c=0.0, p=0.5, words=None, raw="raw", batch=4):
-    response = Response(
-        id=id_, model="", raw=raw, contract="none" if parsed is None else "valid",
-        answer=parsed, seconds=seconds, prompt_tokens=1, served_model=None, batch_size=batch,
-        system_fingerprint=None, request_key=None,
-        words=words or len((parsed or "raw").split()), completion_tokens=1, finish_reason="stop",
-    )  # fmt: skip
-    score = Score(id=id_, model="", contract=response.contract, answer=response.answer,
-                  values=AUDIT_VALUES | {"c": c, "ue": 0.0, "p": p, "coh": 0.25})  # fmt: skip
-    return Evaluated(response=response, score=score)
-
-
-ROWS = [
-    evaluated("a", "a b c d", seconds=1.0, c=1.0),
-    evaluated("b", "a b c d", seconds=2.0, c=0.0, p=None),
-    evaluated("c", "e f", seconds=9.0, c=1.0, words=200, batch=1),
-    evaluated("d", None, seconds=1.0, c=-1.0, p=0.0, raw="x y x y"),
-]
-BETTER = [evaluated(id_, f"{id_} one two three", c=1.0) for id_ in "abcd"]
-
-
-def write_evaluation(artifacts, name, rows):
-    rows = [
-        Evaluated(
-            response=row.response.model_copy(update={"model": name}),
-            score=row.score.model_copy(update={"model": name}),
-        )
-        for row in rows
-    ]
-    write_rows(artifacts / f"evaluations/{name}.jsonl", rows)
 
 
 @pytest.fixture
@@ -99,15 +54,6 @@ def artifacts(tmp_path):
         table.to_csv(folder / f"pairs/{file}.csv", index=False)
     write_prompts(folder, "abcd")
     return folder
-
-
-def write_prompts(folder, ids):
-    prompts = [
-        Prompt(id=id_, persona=["I sail."], turns=["Where?"], golden_answer="There.",
-               text=render_prompt(["I sail."], ["Where?"], 110))
-        for id_ in ids
-    ]  # fmt: skip
-    write_rows(folder / "prompts/valid.jsonl", prompts)
 
 
 def results(artifacts, *names):
@@ -338,6 +284,22 @@ def test_a_metric_of_the_weight_0_is_an_audit_metric(artifacts):
     assert "p" in read.audit_keys()
     assert read.metrics["p"].label == "P (audit)"
     assert read.weights.keys() == weights.keys() - {"p"}
+
+
+def test_a_metric_without_a_value_is_named(artifacts):
+    """Over all responses it counts as the worst, which nobody would see in the mean."""
+    write_results(read_sources(WHOLE, artifacts), WHOLE, artifacts / "results")
+    assert (
+        "P has no value of some valid answers (1 of base):"
+        in (artifacts / "results/table1.md").read_text()
+    )
+
+
+def test_the_margin_of_equivalence_is_not_rounded(artifacts):
+    evaluate = WHOLE.evaluate.model_copy(update={"equivalence": 0.025})
+    params = WHOLE.model_copy(update={"evaluate": evaluate})
+    write_results(read_sources(params, artifacts), params, artifacts / "results")
+    assert "within 2.5% of" in (artifacts / "results/comparison.md").read_text()
 
 
 def test_the_texts_can_be_left_out(artifacts, tmp_path):

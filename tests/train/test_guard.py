@@ -25,10 +25,10 @@ from persodpo.train.guard import (
     FALL,
     SHARE,
     DisplacementGuard,
+    copy_policy,
     displaced_at,
-    keep_policy,
-    kept_policy,
     last_good_step,
+    policy_copy,
     refuse_sharded,
     saved_policy,
 )
@@ -83,11 +83,11 @@ def test_what_is_kept_outlives_its_checkpoint(tmp_path):
     for step in (4, 6):
         saved_policy(tmp_path, step).mkdir()
         (saved_policy(tmp_path, step) / "weights").write_text(str(step))
-    keep_policy(tmp_path, 4)
+    copy_policy(tmp_path, 4)
     shutil.rmtree(saved_policy(tmp_path, 4))
     # as a run that is resumed where it was stopped does again
-    keep_policy(tmp_path, 4)
-    assert (kept_policy(tmp_path) / "weights").read_text() == "4"
+    copy_policy(tmp_path, 4)
+    assert (policy_copy(tmp_path) / "weights").read_text() == "4"
 
 
 def start_of(run, **changes):
@@ -177,7 +177,7 @@ def test_a_run_that_was_killed_where_it_stops_stops_again(tmp_path):
     control = TrainerControl()
     DisplacementGuard(GuardParams(**GUARD)).on_train_begin(args, state, control)
     assert control.should_training_stop
-    assert kept_policy(tmp_path).is_dir()
+    assert policy_copy(tmp_path).is_dir()
     control = TrainerControl()
     DisplacementGuard(GuardParams(**(GUARD | {"action": "warn"}))).on_train_begin(
         args, state, control
