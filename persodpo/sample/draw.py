@@ -71,7 +71,9 @@ def _draw(ranked: Sequence[Round], n: int, split: str, params: SampleParams) -> 
         file = params.train_file if split == "train" else params.valid_file
         what = "dialogues" if params.rounds == "last" else "rounds"
         is_new = split == "valid" and params.overlap == "leave_out"
-        remedy = f"lower sample.n_{split}" if ranked else "raise sample.max_words, or name another"
+        remedy = f"lower sample.n_{split}"
+        if not ranked:
+            remedy = f"raise sample.max_words, or name another sample.{split}_file"
         raise UserError(
             f"{file}: it has {len(ranked)} {what} that may be drawn (their last answer has at "
             f"most {params.max_words} words{', and they are not in the training' if is_new else ''}"

@@ -103,7 +103,7 @@ def train_policy(
             its tokenizer, as safetensors.
         start: The folder of the policy that is trained further, and is the reference model; None
             for the base model.
-        log_file: Gets the log as CSV, anew after each step, so that the training can be watched.
+        log_file: Gets the log as CSV while it grows, so that the training can be watched.
 
     Returns:
         The log and the headline numbers.

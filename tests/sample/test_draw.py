@@ -90,7 +90,10 @@ def test_overlap_is_refused(make, tmp_path, twin, key):
     message = f"dialogue {twin!r}: it also stands in"
     with pytest.raises(UserError, match=re.escape(message)):
         sample_prompts(make(n_train=20, n_valid=1))
-    with pytest.raises(UserError, match="it has 0 dialogues that may be drawn"):
+    message = (
+        r"0 dialogues .* and they are not in the training.*; .* name another sample\.valid_file"
+    )
+    with pytest.raises(UserError, match=message):
         sample_prompts(make(n_train=20, n_valid=1, overlap="leave_out"))
 
 

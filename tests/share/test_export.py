@@ -115,6 +115,11 @@ def test_a_whole_model(tmp_path, tiny_model, tokenizer):
     policy.model.norm.weight.data.normal_()
     policy.save_pretrained(POLICY)
     tokenizer.save_pretrained(POLICY)
+    # of a base in bfloat16, which would round the steps of the training away
+    half = tmp_path / "half"
+    AutoModelForCausalLM.from_pretrained(tiny_model).to(torch.bfloat16).save_pretrained(half)
+    tokenizer.save_pretrained(half)
+    set_base(half, None)
     change_params(lambda params: params["train"].update(lora=None))
     export_method(METHOD, tmp_path / "out")
     assert not (tmp_path / "out/adapter").exists()
