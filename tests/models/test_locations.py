@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM
 
 from persodpo.errors import UserError
 from persodpo.models.loading import fast_dtype, load_causal_lm, load_tokenizer
 from persodpo.models.locations import adapter_base, file_hash, locate
+from persodpo.score import Scorers
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -90,3 +92,15 @@ def test_a_file_that_changes_has_another_hash(tmp_path):
     before = file_hash(file)
     file.write_bytes(b"other")
     assert file_hash(file) != before
+
+
+def test_a_metric_watches_the_model_behind_its_adapter(tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    section = {"kind": "consistency", "model": str(adapter), "revision": None, "labels": None,
+               "aggregate": "any"}  # fmt: skip
+    (scorer,) = TypeAdapter(Scorers).validate_python({"c": section}).values()
+    assert scorer.paths() == [str(adapter), str(base)]

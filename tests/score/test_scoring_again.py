@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scored import SCORERS, changed, prompt, response, score
 from tiny_models import make_bert
 
+from persodpo.errors import UserError
 from persodpo.score import declared_metrics
 from persodpo.score.judges import embeddings, nli, word_vectors
 from persodpo.score.judges.nli import LABELS
@@ -135,3 +136,8 @@ def test_neither_order_nor_repetition_nor_batches_matter(
             else:
                 assert again == pytest.approx(value, abs=1e-5)
                 assert metric.low <= value <= metric.high
+
+
+def test_responses_of_another_sample_are_refused():
+    with pytest.raises(UserError, match=r"of other prompts than the sample \(such as 'gone'\)"):
+        score([prompt()], [response("An answer.", id_="gone")])

@@ -120,6 +120,17 @@ def test_nf4_without_its_package(run, monkeypatch):
         run("nf4", lora=LORA | {"quantisation": "nf4"})
 
 
+@pytest.mark.slow
+def test_what_a_killed_run_left_beside_the_policy_does_not_get_into_it(run, tmp_path):
+    left = tmp_path / ".whole.new"
+    left.mkdir()
+    (left / "adapter_config.json").write_text('{"target_modules": []}')
+    run("whole", lora=None, epochs=1)
+    files = {file.name for file in (tmp_path / "whole").iterdir()}
+    assert "model.safetensors" in files
+    assert "adapter_config.json" not in files
+
+
 @pytest.mark.parametrize("target", ["q_prj", "lm_head", "embed_tokens", "mlp", "layers.9.q_proj"])
 def test_a_layer_that_is_not_there(run, target):
     with pytest.raises(UserError, match=f"lora.targets has '{target}'.*q_proj"):
