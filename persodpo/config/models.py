@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from persodpo.config.sections import Key, Section, Seed, Text
+from persodpo.config.sections import Key, Section, Seed, Text, dotted_key
 
 # What a call says of itself already, or what would make its reply another kind of reply.
 _CALL_NAMES = {
@@ -154,18 +154,18 @@ class OpenAIModel(SampledModel):
         return value.rstrip("/")
 
 
-def _secret_name(value: Any, path: str = "") -> str | None:
+def _secret_name(value: Any, path: tuple[str | int, ...] = ()) -> str | None:
     """Where in a value a secret stands, by a field's name or its look; None if nowhere."""
     fields = value.items() if isinstance(value, dict) else enumerate(value or ())
     for name, inner in fields:
-        inner_path = f"{path}.{name}".lstrip(".")
+        inner_path = (*path, name)
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(name)) or [""]
         # APIKey, api-key and API_KEY alike
         letters = re.sub("[^a-z]", "", str(name).lower())
         is_named = words[-1].lower() in _SECRET_WORDS or letters.endswith(("apikey", "apitoken"))
         is_named = is_named and name not in _NO_SECRETS
         if is_named or (isinstance(inner, str) and _SECRET_VALUE.search(inner)):
-            return inner_path
+            return dotted_key(inner_path)
         if isinstance(inner, dict | list):
             secret = _secret_name(inner, inner_path)
             if secret is not None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from persodpo.config.sections import Section
+from persodpo.config.sections import Section, dotted_key
 from persodpo.config.yaml12 import load_yaml
 from persodpo.errors import UserError
 
@@ -77,7 +77,7 @@ def _key(error: ErrorDetails, data: Any) -> str:
             data = data[part]
         except (KeyError, IndexError, TypeError):
             continue
-        keys.append(str(part))
+        keys.append(part)
     if error["type"] == "missing":
-        keys.append(str(error["loc"][-1]))
-    return ".".join(keys)
+        keys.append(error["loc"][-1])
+    return dotted_key(keys)

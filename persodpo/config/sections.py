@@ -1,6 +1,7 @@
 """What all sections of params.yaml share: how strict they are, and types of their keys."""
 
 import datetime
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -32,6 +33,12 @@ def _day(value: str) -> str:
 
 
 Day = Annotated[str, AfterValidator(_day)]
+
+
+def dotted_key(parts: Iterable[str | int]) -> str:
+    """The way to a value as DVC and Hydra write it, such as `models.m.stop[0]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.removeprefix(".")
 
 
 class Section(BaseModel):

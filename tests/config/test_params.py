@@ -103,7 +103,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
         ("scorers.words", {"kind": "rouge_l"}, "scorers.words has the name of another column"),
         ("scorers.dialogue", {"kind": "rouge_l"}, "scorers.dialogue has the name of another"),
         ("scorers.candidate", {"kind": "rouge_l"}, "scorers.candidate has the name of another"),
-        ("pool", ["-x"], "pool[0]"),
+        ("pool", ["-x"], "pool[0] may only have letters"),
         ("scorers.length", {"kind": "rouge_l"}, "scorers.length has the name of another column"),
         ("scorers.total", {"kind": "rouge_l"}, "scorers.total has the name of another column"),
         ("scorers.n", {"kind": "rouge_l"}, "scorers.n has the name of another column"),
@@ -140,7 +140,7 @@ LOGGED = {"files": {"m": "a.csv"}, "id_column": None}
             OPENAI | {"extra_body": {"a": {"api_key": "x"}}},
             "a.api_key looks like a sec",
         ),
-        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "a.0.b looks like a secret"),
+        ("models.x", OPENAI | {"extra_body": {"a": [{"b": SECRET}]}}, "a[0].b looks like a secret"),
         ("models.x", OPENAI | {"extra_body": {"a": f"Bearer {SECRET}"}}, "a looks like a secret"),
         (
             "models.x",
