@@ -3,9 +3,12 @@
     python -m benchmarks.length_term [NAME ...]
 
 S_total rewards answers of a set length (`scoring.w1`, docs/metrics.md), so a method that changes
-the length gains or loses by that alone. NAME is a run's, as for `python -m persodpo seeds`: an
-experiment's, a folder's, or `workspace` (the default), after `dvc repro`. Of several runs, which
-differ in the seed alone, it prints means over seeds, with intervals over seeds and prompts.
+the length gains or loses by that alone. The last columns are over the prompts to which both
+candidates gave a valid answer with every seed: a failed answer has 0 for all of S_total, so over
+all responses a method that fails less gains by that. NAME is a run's, as for `python -m persodpo
+seeds`: an experiment's, a folder's, or `workspace` (the default), after `dvc repro`. Of several
+runs, which differ in the seed alone, it prints means over seeds, with intervals over seeds and
+prompts.
 """
 
 import sys
@@ -45,28 +48,40 @@ def main(names: Annotated[list[str] | None, typer.Argument(help="Runs.")] = None
     runs, _ = read_runs(names or ["workspace"])
     if sentences := not_averaged(runs):
         sys.exit(f"error: {sentences[0]}")
-    clusters, ids = runs[0].scores.clusters(), runs[0].scores.ids()
+    ids = runs[0].scores.ids()
     rows = {}
     for against, method in runs[0].compared():
-        of_runs = []
+        of_runs, valid = [], np.ones(len(ids), dtype=bool)
         for run in runs:
-            totals, lengths = (run.scores.values(key).loc[ids] for key in ("s_total", "s_length"))
+            totals, lengths, failed = (
+                run.scores.values(key).loc[ids] for key in ("s_total", "s_length", "failed")
+            )
             weight = run.params.scoring.w1
             of_runs.append(difference_parts(totals, lengths, method, against, weight))
+            valid &= ~failed[[method, against]].astype(bool).any(axis=1).to_numpy()
         rest = np.stack([parts["rest"].to_numpy() for parts in of_runs])
-        interval = (
-            over_seeds(rest, clusters).interval
-            if len(runs) > 1
-            else mean_interval(rest[0], clusters=clusters)
-        )
+        clusters = np.asarray(runs[0].scores.clusters())
         means = pd.concat(of_runs).mean()
         rows[f"{method} - {against}"] = {
             "S_total": f"{means['total']:+.3f}",
             "of it length": f"{means['length']:+.3f}",
-            "without length": interval_text(interval, "+"),
+            "without length": _interval_text(rest, clusters),
+            "both valid": str(valid.sum()),
+            "of these, without length": _interval_text(rest[:, valid], clusters[valid]),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     typer.echo(table.to_markdown(disable_numparse=True))
+
+
+def _interval_text(values: np.ndarray, clusters: np.ndarray) -> str:
+    """The mean with its interval: over prompts, and with several rows (runs) over these, too."""
+    groups = list(clusters)
+    interval = (
+        over_seeds(values, groups).interval
+        if len(values) > 1
+        else mean_interval(values[0], clusters=groups)
+    )
+    return interval_text(interval, "+")
 
 
 if __name__ == "__main__":
