@@ -1,11 +1,15 @@
 """The split of a difference in S_total into the length term and the rest."""
 
+import re
+
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.length_term import difference_parts
+from benchmarks.length_term import difference_parts, main
 
 scores = st.floats(0, 1, width=32)
 
@@ -33,3 +37,27 @@ def test_the_length_term_is_what_the_total_loses_with_it(values, weight, draw):
     parts = parts.loc[ids]
     assert parts["rest"].tolist() == pytest.approx(expected, abs=1e-6)
     assert (parts["length"] + parts["rest"]).tolist() == pytest.approx(parts["total"].tolist())
+
+
+def test_the_last_columns_are_over_prompts_that_both_answered_in_the_format(capsys):
+    """Counted here another way, from the values of the committed run."""
+    folders = sorted((ROOT / "results/laptop").glob("seed_*"))
+    main([str(folder) for folder in folders])
+    row = next(
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| persodpo - sft ")
+    )
+    weight = yaml.safe_load((folders[0] / "params.yaml").read_text())["scoring"]["w1"]
+    of_runs = []
+    for folder in folders:
+        values = pd.read_csv(folder / "results/scores.csv").set_index(["id", "candidate"])
+        values["rest"] = values["s_total"] - weight * values["s_length"]
+        wide = values[["rest", "failed"]].unstack()
+        failed = wide["failed"]["persodpo"] + wide["failed"]["sft"]
+        of_runs.append((wide["rest"]["persodpo"] - wide["rest"]["sft"])[failed == 0])
+    both = pd.concat(of_runs, axis=1).dropna()
+    assert row[3] == str(len(both)) != "300"
+    assert float(re.match(r"\S+", row[4])[0]) == pytest.approx(both.to_numpy().mean(), abs=0.005)
+    findings = (ROOT / "docs/findings.md").read_text()
+    assert f"| {row[2]} | {row[4]} ({row[3]}) |" in findings
