@@ -48,40 +48,42 @@ def main(names: Annotated[list[str] | None, typer.Argument(help="Runs.")] = None
     runs, _ = read_runs(names or ["workspace"])
     if sentences := not_averaged(runs):
         sys.exit(f"error: {sentences[0]}")
-    ids = runs[0].scores.ids()
+    ids, clusters = runs[0].scores.ids(), np.asarray(runs[0].scores.clusters())
+    totals, lengths, failed = (
+        [run.scores.values(key).loc[ids] for run in runs]
+        for key in ("s_total", "s_length", "failed")
+    )
+    weight = runs[0].params.scoring.w1  # of all of them, which differ in the seed alone
     rows = {}
     for against, method in runs[0].compared():
-        of_runs, valid = [], np.ones(len(ids), dtype=bool)
-        for run in runs:
-            totals, lengths, failed = (
-                run.scores.values(key).loc[ids] for key in ("s_total", "s_length", "failed")
-            )
-            weight = run.params.scoring.w1
-            of_runs.append(difference_parts(totals, lengths, method, against, weight))
-            valid &= ~failed[[method, against]].astype(bool).any(axis=1).to_numpy()
+        of_runs = [
+            difference_parts(total, length, method, against, weight)
+            for total, length in zip(totals, lengths, strict=True)
+        ]
         rest = np.stack([parts["rest"].to_numpy() for parts in of_runs])
-        clusters = np.asarray(runs[0].scores.clusters())
+        valid = ~np.any([values[[method, against]].any(axis=1) for values in failed], axis=0)
         means = pd.concat(of_runs).mean()
         rows[f"{method} - {against}"] = {
             "S_total": f"{means['total']:+.3f}",
             "of it length": f"{means['length']:+.3f}",
-            "without length": _interval_text(rest, clusters),
+            "without length": over_runs(rest, clusters),
             "both valid": str(valid.sum()),
-            "of these, without length": _interval_text(rest[:, valid], clusters[valid]),
+            "of these, without length": over_runs(rest[:, valid], clusters[valid]),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     typer.echo(table.to_markdown(disable_numparse=True))
 
 
-def _interval_text(values: np.ndarray, clusters: np.ndarray) -> str:
-    """The mean with its interval: over prompts, and with several rows (runs) over these, too."""
-    groups = list(clusters)
-    interval = (
-        over_seeds(values, groups).interval
-        if len(values) > 1
-        else mean_interval(values[0], clusters=groups)
-    )
-    return interval_text(interval, "+")
+def over_runs(values: np.ndarray, clusters: np.ndarray) -> str:
+    """The mean with its interval: over prompts, and over seeds where there are several.
+
+    Args:
+        values: Shape (runs, prompts), maybe without any prompt.
+        clusters: The dialogue of each prompt.
+    """
+    if len(values) == 1 or not values.size:
+        return interval_text(mean_interval(values[0], clusters=list(clusters)), "+")
+    return interval_text(over_seeds(values, list(clusters)).interval, "+")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.length_term import difference_parts, main
+from benchmarks.length_term import difference_parts, main, over_runs
 
 scores = st.floats(0, 1, width=32)
 
@@ -61,3 +62,8 @@ def test_the_last_columns_are_over_prompts_that_both_answered_in_the_format(caps
     assert float(re.match(r"\S+", row[4])[0]) == pytest.approx(both.to_numpy().mean(), abs=0.005)
     findings = (ROOT / "docs/findings.md").read_text()
     assert f"| {row[2]} | {row[4]} ({row[3]}) |" in findings
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_candidates_that_are_never_valid_together_have_no_mean(runs):
+    assert over_runs(np.empty((runs, 0)), np.empty(0, dtype=str)) == "n/a"
